@@ -1,0 +1,1 @@
+"""Antiphon: an AI agent in Matrix rooms, one answer for every message."""

@@ -1,0 +1,1 @@
+"""The agent service: threads, runs, tools, models; it knows nothing of Matrix."""

@@ -1,0 +1,1 @@
+"""Models behind one small port; only this package imports a model framework."""

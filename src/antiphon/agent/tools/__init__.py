@@ -1,0 +1,1 @@
+"""Tools that the agent runs for a model, each declared once."""

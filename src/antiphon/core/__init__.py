@@ -1,0 +1,1 @@
+"""Surface-neutral decisions: ids, chats, turns, lanes, commands, rendering. No I/O."""

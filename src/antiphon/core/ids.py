@@ -1,0 +1,53 @@
+"""Ids as types that say who mints them, and the derivations that must never change.
+
+A derived id is the same however often it is derived: that is what makes a repeated send or a
+restart harmless. Changing a derivation here would double answers after an upgrade.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from typing import NewType
+
+# Minted by the surface's own world (Matrix: the homeserver); opaque to us.
+UserId = NewType("UserId", str)
+RoomId = NewType("RoomId", str)
+EventId = NewType("EventId", str)
+
+# Minted by us, at random.
+ChatId = NewType("ChatId", str)
+SessionId = NewType("SessionId", str)
+ThreadId = NewType("ThreadId", str)
+
+# Derived by us.
+TurnId = NewType("TurnId", str)
+RunId = NewType("RunId", str)
+TxnId = NewType("TxnId", str)
+
+
+def turn_id(account: UserId, room_id: RoomId, event_id: EventId) -> TurnId:
+    """The turn that `event_id` (its first question) opens for the bot `account` in `room_id`."""
+    digest = hashlib.sha256("\x00".join((account, room_id, event_id)).encode()).digest()
+    return TurnId("t" + b32encode(digest[:16]).decode().rstrip("=").lower())
+
+
+def run_id(turn: TurnId, revision: int) -> RunId:
+    """One asking of the agent for a turn; an edited question raises `revision`."""
+    return RunId(f"{turn}.{revision}")
+
+
+def root_txn(turn: TurnId, part: int) -> TxnId:
+    """Transaction id of the event that opens part `part` of the answer."""
+    return TxnId(f"{turn}.{part}.root")
+
+
+def partial_txn(turn: TurnId, part: int, epoch: int, step: int) -> TxnId:
+    """Transaction id of a partial edit: `epoch` (the adapter's lease) keeps the steps of two
+    lives of the adapter apart."""
+    return TxnId(f"{turn}.{part}.p{epoch}-{step}")
+
+
+def final_txn(turn: TurnId, part: int, revision: int) -> TxnId:
+    """Transaction id of the final text of a part."""
+    return TxnId(f"{turn}.{part}.final{revision}")

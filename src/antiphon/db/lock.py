@@ -1,0 +1,64 @@
+"""The lock of a state folder: one process per name, and the lock dies with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from antiphon.errors import StateError, StateInUseError
+
+
+class StateLock:
+    """Holds `NAME.lock` in a state folder by `flock`; made by `acquire`."""
+
+    def __init__(self, fd: int, path: Path):
+        self._fd: int | None = fd
+        self.path = path
+
+    @classmethod
+    def acquire(cls, state: Path, name: str, *, what: str) -> StateLock:
+        """Makes the folder (0700) where needed and takes the lock.
+
+        `what` says in the error who holds it ("the Matrix adapter"). Raises StateInUseError, with
+        the holder's pid, when a living process has it, and StateError when the folder can't be
+        written."""
+        path = state / f"{name}.lock"
+        try:
+            state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"Can't write the state folder {state}: {error.strerror}. "
+                "Make it writable or set ANTIPHON_STATE_DIR to another one."
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(fd)
+            raise StateInUseError(
+                f"{what} already runs on {state} (process {pid}). Stop that one first, or give "
+                "this one another ANTIPHON_STATE_DIR and another account."
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return cls(fd, path)
+
+    def release(self) -> None:
+        """Gives the lock up; calling it again does nothing."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> StateLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()

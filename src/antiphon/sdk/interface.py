@@ -1,0 +1,137 @@
+"""What a surface may ask of the platform: the seam that `real.Platform` and the shipped fake
+implement, and the values that cross it.
+
+A surface knows chats and runs; it knows nothing of models, sockets or databases behind this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import msgspec
+
+from antiphon.core.ids import ChatId, RunId, SessionId, ThreadId, UserId
+from antiphon.core.model import Place, Said
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One memory of a chat, named at the agent by `thread_id` (random, minted by the sdk)."""
+
+    session_id: SessionId
+    chat_id: ChatId
+    thread_id: ThreadId
+    started_ms: int
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """One conversation as we see it, with its current session."""
+
+    chat_id: ChatId
+    place: Place
+    session: Session
+
+
+class ResolvedSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What applies to one run, after all scopes; `None` leaves it to the agent."""
+
+    model: str | None = None
+    system_prompt: str | None = None
+    tools: tuple[str, ...] | None = None
+    max_output_tokens: int | None = None
+    deadline_s: float | None = None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One asking of the agent for a turn. Frozen when the turn starts: the same `run_id` always
+    carries the same body, so that asking again attaches."""
+
+    run_id: RunId
+    thread_id: ThreadId
+    question: tuple[Said, ...]
+    settings: ResolvedSettings = ResolvedSettings()
+
+
+class ToolUse(msgspec.Struct, frozen=True):
+    """A tool call as far as a surface shows it. `result` is None while it runs."""
+
+    name: str
+    args: str
+    result: str | None = None
+    outcome: Literal["ok", "error", "unknown"] | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended. `error`: `code` and `message` (a sentence for the person) are set."""
+
+    kind: Literal["success", "cancelled", "error"]
+    code: str = ""
+    message: str = ""
+    retryable: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The state of an answer now: the whole text so far, the tools used, and the outcome once
+    there is one. `text` may shrink when a run is resumed: text after its
+    last whole step is void."""
+
+    text: str
+    tools: tuple[ToolUse, ...] = ()
+    model: str | None = None
+    outcome: Outcome | None = None
+
+
+class PlatformHealth(msgspec.Struct, frozen=True):
+    """Whether the platform can be reached, and a sentence that says so."""
+
+    ok: bool
+    detail: str
+
+
+class Platform(Protocol):
+    """The platform as a surface sees it."""
+
+    async def chat(self, place: Place) -> Chat:
+        """The chat of a place, made with a first session when it is new. Idempotent."""
+        ...
+
+    async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
+        """Begins another session of the chat and makes it current. Idempotent by `request_id`
+        (the id of the turn that asked). Raises PlatformError for an unknown chat."""
+        ...
+
+    async def move_chat(self, old: Place, new: Place) -> None:
+        """The chat of `old` goes on, with its memory, in `new` (a room upgrade). Idempotent; does
+        nothing where `old` has no chat or `new` already has one."""
+        ...
+
+    async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
+        """The settings of a run that `user_id` asks for in `chat`."""
+        ...
+
+    def answer(self, run: Run) -> AsyncIterator[Progress]:
+        """Asks for `run`, or reattaches where it was asked before, and yields its progress.
+
+        A slow reader gets the newest state, not every one. The last value, and only that, has an
+        outcome; then the iteration ends. A cut connection is mended inside. Closing the iterator
+        leaves the run alone. Raises AgentUnreachableError when there was no sign of the agent for
+        `answer_timeout_s`, AgentRefusedError when it does not accept our token, and
+        AgentProtocolError when it refuses the run: `code` is then an `agent_api` ErrorCode."""
+        ...
+
+    async def cancel(self, thread_id: ThreadId, run_id: RunId) -> None:
+        """Ends the run, started or not; returns when the agent has it durably. Idempotent.
+        Raises AgentUnreachableError: the caller keeps the debt."""
+        ...
+
+    async def withdraw(self, thread_id: ThreadId, run_id: RunId) -> None:
+        """Cancels the run if it is open and erases it from the thread. As `cancel` otherwise."""
+        ...
+
+    async def forget(self, thread_id: ThreadId) -> None:
+        """Erases the thread at the agent. As `cancel` otherwise."""
+        ...
+
+    async def check(self) -> PlatformHealth:
+        """Whether an answer could be had now; never raises."""
+        ...

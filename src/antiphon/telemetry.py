@@ -1,0 +1,49 @@
+"""Logs: one configuration for every process. A leaf. Metrics live with what they count.
+
+Log calls carry an event name and key-value pairs, never message text and never secrets. Logs go
+to standard error, so that standard output stays for what a command prints.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure(level: str, fmt: str, *, process: str) -> None:
+    """Sets up structlog and the standard library's logging for this process.
+
+    `level`: debug, info, warning or error. `fmt`: text, json, or auto (text on a terminal)."""
+    as_json = fmt == "json" or (fmt == "auto" and not sys.stderr.isatty())
+    number = getattr(logging, level.upper())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.dict_tracebacks if as_json else _traceback_as_text,
+    ]
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+
+
+def _traceback_as_text(_: Any, __: str, event: Any) -> Any:
+    return event
+
+
+def logger(name: str) -> Any:
+    """A bound logger; `name` is the part that speaks, such as `matrix.sync`."""
+    return structlog.get_logger(part=name)
