@@ -54,7 +54,7 @@ class ToolContext(msgspec.Struct, frozen=True):
     thread: ThreadAccess
 
 
-class ToolFailed(Exception):
+class ToolRefusedError(Exception):
     """The tool says no; the message goes to the model as the call's (error) result."""
 
 
