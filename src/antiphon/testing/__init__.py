@@ -1,0 +1,1 @@
+"""Shipped fakes for tests: the platform, the agent, and what must be delayed, cut or reordered."""
