@@ -62,8 +62,11 @@ async def test_tools_and_rewind_change_what_is_shown() -> None:
         "12",
     )
     seen = await all_of(platform, question())
-    assert [progress.text for progress in seen][-4:] == ["look\n\nit is", "look", "look\n\n12"] + [
-        "look\n\n12"
+    assert [progress.text for progress in seen][-4:] == [
+        "look\n\nit is",
+        "look",
+        "look\n\n12",
+        "look\n\n12",
     ]
     assert seen[-1].tools == (ToolUse("clock", "{}", "noon", "ok"),)
 

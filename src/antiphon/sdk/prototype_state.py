@@ -1,0 +1,113 @@
+"""`LocalState`: users, chats, sessions and settings kept by the surface itself, in its own store
+(`state.db`), until a control plane keeps them. Implements `state.State`; talks to no agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from antiphon.agent_api.messages import RunSettings
+from antiphon.clock import Chance, Clock
+from antiphon.core.ids import ChatId, ThreadId, UserId
+from antiphon.core.model import Place
+from antiphon.db import Database
+from antiphon.errors import SettingsError
+from antiphon.sdk import state_rows as rows
+from antiphon.sdk.interface import Chat, ResolvedSettings, Session
+from antiphon.sdk.state import SCOPES, Scope, scopes_of
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class LocalState:
+    """The `State` of a surface that works with the agent alone. Made by `open`."""
+
+    def __init__(self, database: Database, clock: Clock, chance: Chance):
+        self._database = database
+        self._clock = clock
+        self._chance = chance
+
+    @classmethod
+    async def open(cls, url: str, *, clock: Clock, chance: Chance) -> LocalState:
+        """Opens and migrates the database at `url`; raises what `Database.open` raises."""
+        return cls(await Database.open(url, MIGRATIONS), clock, chance)
+
+    async def close(self) -> None:
+        """Waits for running transactions; idempotent."""
+        await self._database.close()
+
+    async def chat(self, place: Place) -> Chat:
+        known = await self._database.read(lambda connection: rows.find_chat(connection, place))
+        if known is not None:
+            return known
+        mint, now = self._chance.token, self._clock.now_ms()
+        return await self._database.write(
+            lambda connection: rows.make_chat(connection, place, mint, now)
+        )
+
+    async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
+        mint, now = self._chance.token, self._clock.now_ms()
+        return await self._database.write(
+            lambda connection: rows.make_session(connection, chat_id, request_id, mint, now)
+        )
+
+    async def sessions(self, chat_id: ChatId) -> tuple[Session, ...]:
+        return await self._database.read(lambda connection: rows.list_sessions(connection, chat_id))
+
+    async def move_chat(self, old: Place, new: Place) -> None:
+        await self._database.write(lambda connection: rows.move_chat(connection, old, new))
+
+    async def retire(self, thread_id: ThreadId) -> None:
+        mint, now = self._chance.token, self._clock.now_ms()
+        await self._database.write(lambda connection: rows.retire(connection, thread_id, mint, now))
+
+    async def is_retired(self, thread_id: ThreadId) -> bool:
+        return await self._database.read(lambda connection: rows.is_retired(connection, thread_id))
+
+    async def resolve(self, place: Place, user_id: UserId) -> ResolvedSettings:
+        scopes, surface, now = scopes_of(place, user_id), place.surface, self._clock.now_ms()
+        known = await self._database.read(
+            lambda connection: rows.is_known_user(connection, surface, user_id)
+        )
+        if not known:
+            await self._database.write(
+                lambda connection: rows.note_user(connection, surface, user_id, now)
+            )
+        found = await self._database.read(lambda connection: rows.read_settings(connection, scopes))
+        return merge(found)
+
+    async def set_setting(self, scope: Scope, key: str, value: Any) -> None:
+        text = msgspec.json.encode(checked(key, value)).decode()
+        stored = None if value is None else text
+        await self._database.write(
+            lambda connection: rows.write_setting(connection, scope, key, stored)
+        )
+
+    async def settings(self, scope: Scope) -> dict[str, Any]:
+        found = await self._database.read(
+            lambda connection: rows.read_settings(connection, (scope,))
+        )
+        return {key: msgspec.json.decode(value) for _, key, value in found}
+
+
+def checked(key: str, value: Any) -> Any:
+    """`value` as the agent would accept it for `key`; raises SettingsError."""
+    known = ResolvedSettings.__struct_fields__
+    if key not in known:
+        raise SettingsError(f"There is no setting {key!r} of a chat. Known: {', '.join(known)}.")
+    try:
+        return getattr(msgspec.convert({key: value}, RunSettings), key)
+    except msgspec.ValidationError as error:
+        reason = str(error).split(" - at ")[0]
+        raise SettingsError(f"{key}: {reason}.") from error
+
+
+def merge(found: list[tuple[Scope, str, str]]) -> ResolvedSettings:
+    """One value for each setting: that of the narrowest scope which sets it."""
+    values: dict[str, Any] = {}
+    for _, key, value in sorted(found, key=lambda item: SCOPES.index(item[0].kind)):
+        if key in ResolvedSettings.__struct_fields__:
+            values[key] = msgspec.json.decode(value)
+    return msgspec.convert(values, ResolvedSettings)
