@@ -134,8 +134,8 @@ class ModelServer:
                 return web.Response(text="<html>Bad gateway</html>", content_type="text/html")
             if not body.get("stream"):
                 return await self._whole(body, play)
-            return await _Stream(self, request, seen, play, fault).play()
-        except (asyncio.CancelledError, ConnectionError):
+            return await _Stream(self, request, seen, play, fault).run()
+        except asyncio.CancelledError:
             seen.disconnected = True
             raise
         finally:
@@ -184,7 +184,15 @@ class _Stream:
         self._base = _base(seen.body, "chat.completion.chunk")
         self._response = web.StreamResponse(headers={"content-type": "text/event-stream"})
 
-    async def play(self) -> web.StreamResponse:
+    async def run(self) -> web.StreamResponse:
+        """Plays the script to its end, or until the client has gone."""
+        try:
+            return await self._run()
+        except ConnectionError:
+            self._seen.disconnected = True
+            return self._response
+
+    async def _run(self) -> web.StreamResponse:
         fault = self._fault
         await self._response.prepare(self._request)
         await self._delta({"role": "assistant", "content": ""})

@@ -1,0 +1,127 @@
+"""The engine of one provider: a step is one streamed request through pydantic-ai's direct model
+interface, without its agent loop. Holds one HTTP client; loads pydantic-ai when first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from antiphon.agent.engines.port import (
+    Capabilities,
+    EngineError,
+    StepEvent,
+    StepRequest,
+)
+from antiphon.clock import Chance, Clock, SystemChance, SystemClock
+from antiphon.errors import MissingExtraError
+from antiphon.settings import AgentSettings
+from antiphon.telemetry import logger
+
+if TYPE_CHECKING:
+    from antiphon.agent.engines.providers.models import Backend
+
+RETRIES = 2
+"""Repetitions of a request that failed before anything of the answer had come."""
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 5.0
+CONTEXT_TOKENS = 128_000
+"""Taken for a model whose context window nobody knows; `[agent] history_tokens` is far less."""
+
+
+class ProviderEngine:
+    """Models of one provider, with the address and key from the settings."""
+
+    def __init__(
+        self,
+        provider: str,
+        default_model: str,
+        settings: AgentSettings,
+        *,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+    ):
+        """`provider`: the part of a model's name before the colon; `default_model`, the part
+        behind it, is the one that `check` tests."""
+        self.name = provider
+        self._default_model = default_model
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._chance = chance or SystemChance()
+        self._backends: dict[str, Backend] = {}
+        self._loading = asyncio.Lock()
+        self._closed = False
+        self._log = logger("agent.engine")
+
+    def capabilities(self, model: str) -> Capabilities:
+        backend = self._backends.get(model or self._default_model)
+        tokens = backend.context_tokens() if backend else None
+        return Capabilities(
+            tools=True,
+            context_tokens=tokens or CONTEXT_TOKENS,
+            description=f"{self.name}:{model or self._default_model}",
+        )
+
+    async def step(self, request: StepRequest) -> AsyncIterator[StepEvent]:
+        backend = await self._backend(request.model)
+        from antiphon.agent.engines.providers import failures, stream
+
+        for attempt in range(RETRIES + 1):
+            begun = False
+            try:
+                async with aclosing(stream.play(backend, request, self._chance)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
+            except failures.FOREIGN as error:
+                self._ensure_open()
+                failure = failures.translate(error, backend.model.model_name, begun=begun)
+                wait = failures.retry_after(error)
+                self._log.warning("model_request_failed", attempt=attempt, **failures.facts(error))
+            except EngineError as error:
+                failure, wait = error, None
+            else:
+                return
+            wait = max(wait or 0.0, FIRST_WAIT_S * 4**attempt * (1 + self._chance.jitter()))
+            if begun or not failure.retryable or attempt == RETRIES or wait > LONGEST_WAIT_S:
+                # The provider's own error may quote the key: it does not go along.
+                raise failure from None
+            await self._clock.sleep(wait)
+
+    async def _backend(self, model: str) -> Backend:
+        self._ensure_open()
+        name = model or self._default_model
+        async with self._loading:
+            if name not in self._backends:
+                self._backends[name] = await asyncio.to_thread(
+                    _build, self.name, name, self._settings
+                )
+        self._ensure_open()
+        return self._backends[name]
+
+    def _ensure_open(self) -> None:
+        if self._closed:
+            raise EngineError("The agent is stopping.", code="model_unavailable", retryable=True)
+
+    async def check(self) -> None:
+        backend = await self._backend(self._default_model)
+        await backend.check()
+
+    async def close(self) -> None:
+        self._closed = True
+        while self._backends:
+            _, backend = self._backends.popitem()
+            await backend.close()
+
+
+def _build(provider: str, model: str, settings: AgentSettings) -> Backend:
+    """Imports the framework (about a second) and makes the model; runs in a thread."""
+    try:
+        from antiphon.agent.engines.providers import models, stream  # noqa: F401 - warms the import
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"[agent] model: {provider}:{model} needs an extra: install antiphon[models]."
+        ) from error
+    return models.build(provider, model, settings)
