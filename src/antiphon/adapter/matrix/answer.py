@@ -1,0 +1,219 @@
+"""One answer as it grows in its room: first words at once, edits at a growing gap, final always.
+
+The parts of a long answer, its root events and its final texts are rows of the outbox; only
+partial edits are not (the next one carries newer text anyway).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from sqlalchemy import Connection
+
+from antiphon.adapter.matrix.contents import Address, Mark, edit, opening
+from antiphon.adapter.matrix.delivery import Delivery, RoomRefusedError
+from antiphon.adapter.matrix.journal import outbox, rooms, turns
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.journal.outbox import Entry
+from antiphon.adapter.matrix.journal.turns import Turn
+from antiphon.clock import Clock
+from antiphon.core.ids import EventId, TxnId, final_txn, partial_txn, root_txn
+from antiphon.core.model import TurnState
+from antiphon.core.pacing import EditPacer, EditState, SendClass
+from antiphon.core.render.split import split
+
+
+class TextSlot:
+    """The newest text of an answer: a slow reader skips what has been overtaken."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._closed = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more comes."""
+        return self._closed.is_set()
+
+    def put(self, text: str) -> None:
+        """A newer text of the same answer."""
+        if text != self.text:
+            self.text = text
+            self._changed.set()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._closed.set()
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Returns when there is a text that was not there at the last call, or on close."""
+        await self._changed.wait()
+        if not self.closed:
+            self._changed.clear()
+
+    async def wait_closed(self) -> None:
+        """Returns when nothing more comes."""
+        await self._closed.wait()
+
+    async def closed_within(self, seconds: float) -> bool:
+        """Waits until the slot is closed, at most `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class AnswerWriter:
+    """Writes the answer of one turn into its room."""
+
+    def __init__(
+        self, turn: Turn, delivery: Delivery, journal: Journal, clock: Clock, pacer: EditPacer
+    ):
+        self._turn = turn
+        self._delivery = delivery
+        self._journal = journal
+        self._clock = clock
+        self._pacer = pacer
+        self._address = Address(turn.event_id, turn.reply_thread, turn.quote)
+        self._roots: list[EventId] = []
+        self._shown: list[str] = []
+        self._step = 0
+        self._edits = EditState()
+
+    def quote(self, quote: bool) -> None:
+        """Whether the answer names its question, because others have spoken since."""
+        self._address = Address(self._turn.event_id, self._turn.reply_thread, quote)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of the answer is in the room."""
+        return bool(self._roots)
+
+    async def resume(self) -> None:
+        """Takes up what an earlier life of this process has begun: confirms roots that may or may
+        not have been sent. Raises RoomRefusedError."""
+        for entry in await self._journal.read(lambda c: outbox.of_turn(c, self._turn.turn_id)):
+            if entry.kind != "root":
+                continue
+            root = entry.event_id or await self._delivery.deliver(entry, SendClass.FIRST)
+            self._roots.append(root)
+            self._shown.append("")
+
+    async def stream(self, slot: TextSlot) -> None:
+        """Shows the text of `slot` as it grows, until it is closed. Raises RoomRefusedError."""
+        while not slot.closed:
+            await slot.changed()
+            while not slot.closed:
+                pause = self._pacer.due(self._clock.monotonic(), slot.text, self._edits)
+                if pause is None or await slot.closed_within(pause):
+                    break
+                await self._show(slot)
+
+    async def _show(self, slot: TextSlot) -> None:
+        """One step towards showing the newest text: an edit of the first part that has changed,
+        or the opening of the next part."""
+        text = slot.text
+        parts = split(text)
+        changed = [i for i, shown in enumerate(self._shown[: len(parts)]) if parts[i] != shown]
+        if changed:
+            sent = await self._edit(changed[0], parts[changed[0]])
+        elif len(parts) > len(self._roots):
+            sent = await self._open(len(self._roots), slot)
+        else:
+            sent = False
+        now = self._clock.monotonic()
+        if sent:
+            whole = tuple(self._shown) == parts
+            self._edits = self._pacer.sent(now, text if whole else "", self._edits)
+        elif self._edits.at is not None:
+            self._edits = msgspec.structs.replace(self._edits, at=now)  # shed: try later
+
+    async def _open(self, part: int, slot: TextSlot) -> bool:
+        """Sends the first text of the next part, once the budget has room for it; False when the
+        answer came to its end (or shrank) before that."""
+        if not await self._delivery.gate.room_for_first(slot.wait_closed()):
+            return False
+        parts = split(slot.text)
+        if part >= len(parts):
+            return False
+        text = parts[part]
+        entry = self._root(part, text, final=False, last=False)
+
+        def record(connection: Connection) -> bool:
+            if not rooms.may_send(connection, entry.room_id):
+                return False
+            outbox.put(connection, entry, self._clock.now_ms())
+            return True
+
+        if not await self._journal.write(record):
+            raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
+        self._roots.append(await self._delivery.deliver(entry, SendClass.FIRST))
+        self._shown.append(text)
+        return True
+
+    async def _edit(self, part: int, text: str) -> bool:
+        """Sends a partial edit, if the budget has room for it now; whether it was accepted."""
+        if not self._delivery.gate.may_send_partial():
+            return False
+        room_id = self._turn.lane.room_id
+        if not await self._journal.read(lambda c: rooms.may_send(c, room_id)):
+            raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
+        self._step += 1
+        txn = partial_txn(self._turn.turn_id, part, self._journal.epoch, self._step)
+        content = edit(text, self._roots[part], self._mark(part, final=False, last=False))
+        if not await self._delivery.try_partial(room_id, txn, content):
+            return False
+        self._shown[part] = text
+        return True
+
+    def freeze(
+        self, connection: Connection, text: str, *, notice: bool, outcome: str, code: str | None
+    ) -> bool:
+        """Fixes the answer: turn → answered, and its finals into the outbox, in the caller's
+        transaction. False, fixing nothing, when the turn was decided elsewhere meanwhile."""
+        expected = (TurnState.QUEUED, TurnState.RUNNING)
+        if not turns.answer(connection, self._turn.turn_id, outcome, code, expected=expected):
+            return False
+        for entry in self._finals(split(text), notice):
+            outbox.put(connection, entry, self._clock.now_ms())
+        return True
+
+    def _finals(self, parts: tuple[str, ...], notice: bool) -> list[Entry]:
+        entries = []
+        for part, text in enumerate(parts):
+            last = part == len(parts) - 1
+            if part >= len(self._roots):
+                entries.append(self._root(part, text, final=True, last=last, notice=notice))
+                continue
+            mark = self._mark(part, final=True, last=last)
+            content = edit(text, self._roots[part], mark, notice=notice)
+            txn = final_txn(self._turn.turn_id, part, self._turn.revision)
+            entries.append(self._entry(txn, part, "final", content))
+        # A resumed run may come out shorter than what an earlier attempt had begun.
+        entries.extend(
+            self._entry(
+                TxnId(f"{self._turn.turn_id}.{part}.surplus"), part, "redact", self._roots[part]
+            )
+            for part in range(len(parts), len(self._roots))
+        )
+        return entries
+
+    def _root(
+        self, part: int, text: str, *, final: bool, last: bool, notice: bool = False
+    ) -> Entry:
+        mark = self._mark(part, final=final, last=last)
+        content = opening(text, self._address, mark, notice=notice)
+        return self._entry(root_txn(self._turn.turn_id, part), part, "root", content)
+
+    def _mark(self, part: int, *, final: bool, last: bool) -> Mark:
+        return Mark(self._turn.turn_id, part, final=final, last=last, revision=self._turn.revision)
+
+    def _entry(self, txn: TxnId, part: int, kind: str, content: object) -> Entry:
+        return self._delivery.entry(
+            txn, self._turn.turn_id, self._turn.lane.room_id, part, kind, content
+        )

@@ -1,0 +1,149 @@
+"""Invites and gaps: what must be asked of the homeserver before a room can be answered in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from antiphon.adapter.matrix.digest import arrival_index
+from antiphon.adapter.matrix.intake import Intake
+from antiphon.adapter.matrix.journal import inbound, rooms
+from antiphon.adapter.matrix.journal.inbound import Committed, Gap
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.transport.client import MatrixClient
+from antiphon.adapter.matrix.transport.events import Event
+from antiphon.clock import Clock
+from antiphon.core.access import AllowList
+from antiphon.core.ids import RoomId, UserId
+from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
+from antiphon.telemetry import logger
+
+LONGEST_PAUSE_S = 60.0
+PAGE = 100
+MOST_PAGES = 200
+"""Most of a gap that is read back: 20,000 events; older ones are given up with an error line."""
+
+
+class Arrivals:
+    """Decides invites and reads gaps back, in the background, until none is left."""
+
+    def __init__(
+        self,
+        me: UserId,
+        client: MatrixClient,
+        journal: Journal,
+        allow: AllowList,
+        intake: Intake,
+        clock: Clock,
+        committed: Callable[[Committed], Awaitable[None]],
+    ):
+        self._me = me
+        self._client = client
+        self._journal = journal
+        self._allow = allow
+        self._intake = intake
+        self._clock = clock
+        self._committed = committed
+        self._due = asyncio.Event()
+        self._due.set()  # what an earlier life left
+        self._log = logger("matrix.rooms")
+
+    def wake(self) -> None:
+        """There is a new invite or gap in the journal."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Works for ever; ends by cancellation. Raises TokenRevokedError and database errors."""
+        pause = 1.0
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            wait_s = await self._all()
+            if wait_s is None:
+                pause = 1.0
+                continue
+            await self._clock.sleep(max(wait_s, pause))
+            pause = min(LONGEST_PAUSE_S, pause * 2)
+            self._due.set()
+
+    async def _all(self) -> float | None:
+        """Tries everything once; seconds to wait before trying the rest again, None if all is
+        done."""
+        try:
+            for gap in await self._journal.read(inbound.open_gaps):
+                await self._close(gap)
+            for room_id, inviter in await self._journal.read(
+                lambda c: rooms.with_membership(c, "invite")
+            ):
+                await self._decide(room_id, inviter)
+        except RateLimitedError as error:
+            return error.retry_after_ms / 1000
+        except HomeserverUnreachableError as error:
+            self._log.warning("room_work_postponed", error=error.message)
+            return 1.0
+        return None
+
+    async def _decide(self, room_id: RoomId, inviter: str | None) -> None:
+        """Joins or declines. The membership is recorded as /sync tells it, so that what was said
+        between invite and join is seen; only a dead invite is closed here."""
+        allowed = inviter is not None and self._allow.allows(inviter)
+        try:
+            if allowed:
+                await self._client.join(room_id)
+                self._log.info("joined", room=room_id, inviter=inviter)
+                await self._journal.write(
+                    lambda c: rooms.set_membership(
+                        c, room_id, "joining", self._clock.now_ms(), inviter=inviter
+                    )
+                )
+                return
+            await self._client.leave(room_id)
+            self._log.warning(
+                "invite_declined",
+                room=room_id,
+                inviter=inviter,
+                hint="add the inviter to [matrix] allow to let them invite the bot",
+            )
+        except MatrixApiError as error:
+            self._log.warning(
+                "invite_dead", room=room_id, status=error.status, errcode=error.errcode
+            )
+        await self._journal.write(
+            lambda c: rooms.set_membership(c, room_id, "leave", self._clock.now_ms())
+        )
+
+    async def _close(self, gap: Gap) -> None:
+        found = await self._read_back(gap)
+        committed = await self._journal.write(
+            lambda c: inbound.close_gap(c, gap, found, self._intake, self._clock.now_ms())
+        )
+        self._log.info("gap_closed", room=gap.room_id, events=len(found))
+        await self._committed(committed)
+
+    async def _read_back(self, gap: Gap) -> list[Event]:
+        """The events of a gap, oldest first, back to its end or to our arrival in the room."""
+        newest_first: list[Event] = []
+        token: str | None = gap.from_token
+        pages = 0
+        while token is not None and pages < MOST_PAGES:
+            pages += 1
+            try:
+                page = await self._client.messages(
+                    gap.room_id, from_token=token, to_token=gap.to_token, limit=PAGE
+                )
+            except MatrixApiError as error:
+                self._log.error(
+                    "gap_unreadable", room=gap.room_id, status=error.status, code=error.errcode
+                )
+                break
+            for problem in page.problems:
+                self._log.warning("malformed_event", room=gap.room_id, reason=problem.reason)
+            newest_first.extend(page.events)
+            oldest_first = newest_first[::-1]
+            arrival = arrival_index(oldest_first, self._me)
+            if arrival is not None:
+                return oldest_first[arrival:]
+            token = page.end if page.end != token else None
+        if pages == MOST_PAGES:
+            self._log.error("gap_given_up", room=gap.room_id, events=len(newest_first))
+        return newest_first[::-1]

@@ -1,0 +1,128 @@
+"""From a Matrix event to what it means for us: pure, tolerant of everything that is not needed.
+
+Homeservers and federation let broken events through (measured: a non-object `m.relates_to`, a
+string for a timestamp), so nothing here trusts a shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from antiphon.adapter.matrix.transport.events import Event
+from antiphon.core.ids import EventId, UserId
+
+FILE_TYPES = ("m.image", "m.file", "m.audio", "m.video", "m.location")
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A person's message that wants an answer. `thread_root` is the Matrix thread it stands in."""
+
+    event_id: EventId
+    sender: UserId
+    text: str
+    thread_root: EventId | None = None
+
+
+class FileSent(msgspec.Struct, frozen=True):
+    """A person's message that is a file, an image, a place."""
+
+    event_id: EventId
+    sender: UserId
+    thread_root: EventId | None = None
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An encrypted message of a person."""
+
+    event_id: EventId
+    sender: UserId
+    thread_root: EventId | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """Nothing to answer. `reason` is for the log; `expected` tells everyday skips (own events,
+    notices, edits) from broken events."""
+
+    reason: str
+    expected: bool = True
+
+
+Reading = Question | FileSent | Unreadable | Skipped
+
+
+def read_event(event: Event, me: UserId) -> Reading:
+    """What a timeline event means. Never raises."""
+    if event.state_key is not None:
+        return Skipped("a state event")
+    if event.sender == me:
+        return Skipped("our own")
+    sender, event_id = UserId(event.sender), EventId(event.event_id)
+    root = thread_root(event.content)
+    if event.type == "m.room.encrypted":
+        if replaces(event.content) is not None:
+            return Skipped("an edit")
+        return Unreadable(event_id, sender, root)
+    if event.type != "m.room.message":
+        return Skipped(f"type {event.type[:60]}")
+    if not event.content:
+        return Skipped("redacted")
+    if replaces(event.content) is not None:
+        return Skipped("an edit")
+    msgtype = event.content.get("msgtype")
+    if msgtype == "m.notice":
+        return Skipped("a notice")
+    if msgtype in FILE_TYPES:
+        return FileSent(event_id, sender, root)
+    if msgtype not in ("m.text", "m.emote"):
+        return Skipped("a message of unknown msgtype", expected=False)
+    body = event.content.get("body")
+    if not isinstance(body, str):
+        return Skipped("a message without a body", expected=False)
+    text = _without_reply_fallback(body) if _replies(event.content) else body
+    text = text.replace("\x00", "").strip()  # PostgreSQL stores no NUL
+    if not text:
+        return Skipped("an empty message")
+    return Question(event_id, sender, text, root)
+
+
+def relates_to(content: dict[str, Any]) -> dict[str, Any]:
+    """`m.relates_to`, or an empty table where there is none or it is no object."""
+    relation = content.get("m.relates_to")
+    return relation if isinstance(relation, dict) else {}
+
+
+def replaces(content: dict[str, Any]) -> EventId | None:
+    """The event that this one edits (`m.replace`), if any."""
+    relation = relates_to(content)
+    target = relation.get("event_id")
+    if relation.get("rel_type") == "m.replace" and isinstance(target, str):
+        return EventId(target)
+    return None
+
+
+def thread_root(content: dict[str, Any]) -> EventId | None:
+    """The root of the Matrix thread that this event stands in, if any."""
+    relation = relates_to(content)
+    target = relation.get("event_id")
+    if relation.get("rel_type") == "m.thread" and isinstance(target, str) and len(target) <= 255:
+        return EventId(target)
+    return None
+
+
+def _replies(content: dict[str, Any]) -> bool:
+    return isinstance(relates_to(content).get("m.in_reply_to"), dict)
+
+
+def _without_reply_fallback(body: str) -> str:
+    """Drops the quoted lines (`> <@user:server> …`) that old clients put before a reply."""
+    lines = body.split("\n")
+    if not lines[0].startswith("> <@"):
+        return body
+    count = 0
+    while count < len(lines) and lines[count].startswith("> "):
+        count += 1
+    if count < len(lines) and not lines[count]:
+        count += 1
+    return "\n".join(lines[count:])

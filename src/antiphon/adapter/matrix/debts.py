@@ -1,0 +1,76 @@
+"""Pays what is owed to the agent, however long it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from sqlalchemy import Connection
+
+from antiphon.adapter.matrix.journal import debts
+from antiphon.adapter.matrix.journal.debts import Debt
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.clock import Clock
+from antiphon.errors import PlatformError
+from antiphon.sdk.interface import Platform
+from antiphon.telemetry import logger
+
+LONGEST_PAUSE_S = 60.0
+
+
+class Debtor:
+    """Tells the agent what it must know, until it has confirmed it."""
+
+    def __init__(self, platform: Platform, journal: Journal, clock: Clock):
+        self._platform = platform
+        self._journal = journal
+        self._clock = clock
+        self._due = asyncio.Event()
+        self._due.set()  # debts of an earlier life
+        self._log = logger("matrix.debts")
+
+    def wake(self) -> None:
+        """There is a new debt in the journal."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Pays for ever; ends by cancellation."""
+        pause = 1.0
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if await self._pay_all():
+                pause = 1.0
+            else:
+                await self._clock.sleep(pause)
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+                self._due.set()
+
+    async def _pay_all(self) -> bool:
+        """Tries each debt once; whether all are paid."""
+        whole = True
+        for debt in await self._journal.read(debts.pending):
+            try:
+                await self._pay(debt)
+            except PlatformError as error:
+                self._log.warning(
+                    "debt_unpaid", kind=debt.kind, run=debt.run_id, error=error.message
+                )
+                if error.retryable:
+                    whole = False
+                    continue
+                # The agent has no such thing (any more): there is nothing to tell it.
+            await self._journal.write(partial(_settle, done=debt))
+        return whole
+
+    async def _pay(self, debt: Debt) -> None:
+        if debt.kind == "cancel":
+            await self._platform.cancel(debt.thread_id, debt.run_id)
+        elif debt.kind == "withdraw":
+            await self._platform.withdraw(debt.thread_id, debt.run_id)
+        else:
+            await self._platform.forget(debt.thread_id)
+
+
+def _settle(connection: Connection, done: Debt) -> None:
+    debts.paid(connection, done)

@@ -1,0 +1,137 @@
+"""Delivery: what the outbox owes a room is sent until the homeserver has it or refuses it.
+
+A row is committed before its first attempt and repeated under its own transaction id, so that a
+lost response or a killed process never doubles it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from antiphon.adapter.matrix.gate import SendGate
+from antiphon.adapter.matrix.journal import outbox
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.journal.outbox import Entry
+from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.transport.client import MatrixClient
+from antiphon.clock import Clock
+from antiphon.core.ids import EventId, RoomId, TurnId, TxnId
+from antiphon.core.pacing import SendClass
+from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
+from antiphon.telemetry import logger
+
+LONGEST_PAUSE_S = 30.0
+
+
+class RoomRefusedError(Exception):
+    """The homeserver will not take events of ours in this room (kicked, upgraded, too large)."""
+
+    def __init__(self, status: int, errcode: str):
+        super().__init__(f"{status} {errcode}")
+        self.status = status
+        self.errcode = errcode
+
+
+class Delivery:
+    """Sends events of answers, in priority of their class, within the homeserver's limits."""
+
+    def __init__(
+        self,
+        client: MatrixClient,
+        journal: Journal,
+        gate: SendGate,
+        metrics: Metrics,
+        clock: Clock,
+    ):
+        self._client = client
+        self._journal = journal
+        self._gate = gate
+        self._metrics = metrics
+        self._clock = clock
+        self._log = logger("matrix.delivery")
+
+    @property
+    def gate(self) -> SendGate:
+        """The process-wide budget that all sends go through."""
+        return self._gate
+
+    def entry(
+        self, txn_id: TxnId, turn_id: TurnId, room_id: RoomId, part: int, kind: str, content: Any
+    ) -> Entry:
+        """An outbox row of this device with `content` frozen."""
+        return Entry(
+            txn_id=txn_id,
+            turn_id=turn_id,
+            room_id=room_id,
+            part=part,
+            kind=kind,
+            content=content if isinstance(content, str) else msgspec.json.encode(content).decode(),
+            device_id=self._journal.device_id,
+        )
+
+    async def deliver(self, entry: Entry, send_class: SendClass) -> EventId:
+        """Sends a committed outbox row until it is accepted, and records that; returns its event.
+
+        Waits out rate limits and outages, however long. Raises RoomRefusedError when the
+        homeserver refuses it for good, and TokenRevokedError."""
+        pause = 0.5
+        while True:
+            async with self._gate.slot(send_class) as slot:
+                try:
+                    event_id = await self._attempt(entry)
+                except RateLimitedError as error:
+                    slot.limited(error.retry_after_ms)
+                    self._metrics.rate_limited.inc()
+                    continue
+                except HomeserverUnreachableError as error:
+                    self._metrics.sends.labels(send_class.name.lower(), "retried").inc()
+                    self._log.warning("send_retried", txn=entry.txn_id, error=str(error))
+                except MatrixApiError as error:
+                    self._metrics.sends.labels(send_class.name.lower(), "refused").inc()
+                    self._log.warning(
+                        "send_refused",
+                        room=entry.room_id,
+                        txn=entry.txn_id,
+                        status=error.status,
+                        errcode=error.errcode,
+                    )
+                    raise RoomRefusedError(error.status, error.errcode) from error
+                else:
+                    slot.succeeded()
+                    self._metrics.sends.labels(send_class.name.lower(), "ok").inc()
+                    break
+            await self._clock.sleep(pause)
+            pause = min(LONGEST_PAUSE_S, pause * 2)
+        await self._journal.write(lambda c: outbox.sent(c, entry.txn_id, event_id))
+        return event_id
+
+    async def try_partial(self, room_id: RoomId, txn_id: TxnId, content: dict[str, Any]) -> bool:
+        """Sends a partial edit once, if the budget allows it now; whether it was accepted.
+
+        A partial is never repeated: the next one carries newer text."""
+        async with self._gate.slot(SendClass.PARTIAL) as slot:
+            try:
+                await self._client.send(room_id, "m.room.message", txn_id, content)
+            except RateLimitedError as error:
+                slot.limited(error.retry_after_ms)
+                self._metrics.rate_limited.inc()
+            except HomeserverUnreachableError as error:
+                self._log.info("partial_lost", room=room_id, error=str(error))
+            except MatrixApiError as error:
+                raise RoomRefusedError(error.status, error.errcode) from error
+            else:
+                slot.succeeded()
+                self._metrics.sends.labels("partial", "ok").inc()
+                return True
+        self._metrics.sends.labels("partial", "dropped").inc()
+        return False
+
+    async def _attempt(self, entry: Entry) -> EventId:
+        if entry.kind == "redact":
+            redaction = await self._client.redact(entry.room_id, entry.content, entry.txn_id)
+            return EventId(redaction)
+        return EventId(
+            await self._client.send(entry.room_id, "m.room.message", entry.txn_id, entry.body())
+        )

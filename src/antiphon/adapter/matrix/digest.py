@@ -1,0 +1,111 @@
+"""From a sync response to what the journal must keep: pure.
+
+Where a room is new to us, only what was said since we were invited counts as addressed to us:
+clients send a direct chat's first message right after the invite, before we can have joined.
+Anything earlier is history and is never answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from antiphon.adapter.matrix.transport.events import Event, StrippedEvent
+from antiphon.adapter.matrix.transport.sync_response import JoinedRoom, SyncResponse
+from antiphon.core.ids import RoomId, UserId
+
+
+class RoomNews(msgspec.Struct, frozen=True):
+    """What a batch says of a room that we are in. `arrival`: index of the first event in
+    `events` since our latest invite or join, None where that is not in sight."""
+
+    room_id: RoomId
+    events: tuple[Event, ...]
+    limited: bool
+    prev_batch: str | None
+    encrypted: bool
+    arrival: int | None
+
+
+class Invite(msgspec.Struct, frozen=True):
+    """An invitation; `inviter` is None where the homeserver does not say who invited us."""
+
+    room_id: RoomId
+    inviter: UserId | None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One sync response, ready for the journal. `since` is None for a first sync."""
+
+    since: str | None
+    next_batch: str
+    rooms: tuple[RoomNews, ...]
+    invites: tuple[Invite, ...]
+    left: tuple[RoomId, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether only the cursor moved."""
+        return not (self.rooms or self.invites or self.left)
+
+
+def digest(response: SyncResponse, since: str | None, me: UserId) -> Batch:
+    """What to journal of `response`, which answered a sync from `since`."""
+    return Batch(
+        since=since,
+        next_batch=response.next_batch,
+        rooms=tuple(_news(RoomId(r), room, me) for r, room in response.joined.items()),
+        invites=tuple(Invite(RoomId(r), _inviter(s, me)) for r, s in response.invited.items()),
+        left=tuple(RoomId(room_id) for room_id in response.left),
+    )
+
+
+def arrival_index(events: Sequence[Event], me: UserId) -> int | None:
+    """Where in `events` (oldest first) our latest stay in the room begins: at our join, or at the
+    invite that led to it; None where no join of ours is among them."""
+    join = None
+    for index in range(len(events) - 1, -1, -1):
+        member = _membership(events[index], me)
+        if member is None:
+            continue
+        if join is None:
+            if member == "join" and _previous(events[index]) != "join":
+                join = index
+        elif member == "invite":
+            return index
+        else:
+            break
+    return join
+
+
+def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
+    everything = (*room.state, *room.timeline)
+    return RoomNews(
+        room_id=room_id,
+        events=room.timeline,
+        limited=room.limited,
+        prev_batch=room.prev_batch,
+        encrypted=any(e.type == "m.room.encryption" and e.state_key == "" for e in everything),
+        arrival=arrival_index(room.timeline, me),
+    )
+
+
+def _inviter(stripped: Sequence[StrippedEvent], me: UserId) -> UserId | None:
+    for event in stripped:
+        if event.type == "m.room.member" and event.state_key == me:
+            return UserId(event.sender)
+    return None
+
+
+def _membership(event: Event, me: UserId) -> str | None:
+    if event.type != "m.room.member" or event.state_key != me:
+        return None
+    value = event.content.get("membership")
+    return value if isinstance(value, str) else None
+
+
+def _previous(event: Event) -> str | None:
+    previous = event.unsigned.get("prev_content")
+    value = previous.get("membership") if isinstance(previous, dict) else None
+    return value if isinstance(value, str) else None

@@ -1,0 +1,91 @@
+"""The journal opened: one database, one account, one lease.
+
+Every write is fenced by the lease's epoch, so that a process that was stopped for a while and
+wakes up (a zombie) cannot change what another process has taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, insert, select, update
+
+from antiphon.adapter.matrix.journal.schema import account
+from antiphon.core.ids import UserId
+from antiphon.db import Database
+from antiphon.errors import LeaseLostError, StateError
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Journal:
+    """The adapter's durable memory; made by `open`. Store functions get a Connection through
+    `write` (one fenced transaction, durable when it returns) and `read`."""
+
+    def __init__(self, database: Database, epoch: int, device_id: str):
+        self._database = database
+        self.epoch = epoch
+        self.device_id = device_id
+
+    @classmethod
+    async def open(cls, url: str, user_id: UserId, device_id: str) -> Journal:
+        """Opens (making it where it is new) the journal of `user_id` and takes the lease.
+
+        Raises StateError when it belongs to another account, and what `Database.open` raises."""
+        database = await Database.open(url, MIGRATIONS)
+        try:
+            epoch = await database.write(lambda c: _take_lease(c, user_id, device_id))
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, epoch, device_id)
+
+    async def write(self, function: Callable[[Connection], T]) -> T:
+        """As `Database.write`; raises LeaseLostError, changing nothing, when another process has
+        taken the lease."""
+
+        def fenced(connection: Connection) -> T:
+            held = connection.execute(
+                select(account.c.epoch).where(account.c.id == 1).with_for_update()
+            ).scalar_one()
+            if held != self.epoch:
+                raise LeaseLostError(
+                    f"Another process has taken over this bot (lease {held}, ours {self.epoch}). "
+                    "This one stops; nothing is lost."
+                )
+            return function(connection)
+
+        return await self._database.write(fenced)
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        """As `Database.read`."""
+        return await self._database.read(function)
+
+    async def close(self) -> None:
+        """Waits for running transactions and closes."""
+        await self._database.close()
+
+
+def _take_lease(connection: Connection, user_id: UserId, device_id: str) -> int:
+    row = connection.execute(select(account).where(account.c.id == 1).with_for_update()).first()
+    if row is None:
+        connection.execute(
+            insert(account).values(
+                id=1, user_id=user_id, device_id=device_id, next_batch=None, batch=0, epoch=1
+            )
+        )
+        return 1
+    if row.user_id != user_id:
+        raise StateError(
+            f"This state folder belongs to {row.user_id}, the settings name {user_id}. "
+            "Use another ANTIPHON_STATE_DIR for another account."
+        )
+    epoch = int(row.epoch) + 1
+    connection.execute(
+        update(account).where(account.c.id == 1).values(epoch=epoch, device_id=device_id)
+    )
+    return epoch

@@ -1,0 +1,94 @@
+"""The outbox: what must reach a room, under a transaction id that never changes.
+
+A row is committed before its first attempt. While it is `pending` the send may or may not have
+happened; repeating it under the same id from the same device is harmless (measured).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select, update
+
+from antiphon.adapter.matrix.journal.schema import outbox
+from antiphon.core.ids import EventId, RoomId, TurnId, TxnId
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One send. `kind`: root (opens a part), final (edits a root to the final text), redact
+    (content: the id of the event to redact)."""
+
+    txn_id: TxnId
+    turn_id: TurnId
+    room_id: RoomId
+    part: int
+    kind: str
+    content: str
+    device_id: str
+    state: str = "pending"
+    event_id: EventId | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The frozen event content."""
+        return msgspec.json.decode(self.content, type=dict[str, Any])
+
+
+def put(connection: Connection, entry: Entry, now_ms: int) -> None:
+    """Adds a row, or leaves the one that this transaction id already has as it is."""
+    known = connection.execute(
+        select(outbox.c.txn_id).where(outbox.c.txn_id == entry.txn_id)
+    ).first()
+    if known is None:
+        connection.execute(
+            insert(outbox).values(**msgspec.structs.asdict(entry), created_ms=now_ms)
+        )
+
+
+def sent(connection: Connection, txn_id: TxnId, event_id: EventId) -> None:
+    """The homeserver has it, as `event_id`."""
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.txn_id == txn_id)
+        .values(state="sent", event_id=event_id, content="")
+    )
+
+
+def failed(connection: Connection, turn_id: TurnId) -> None:
+    """Nothing more of this turn is sent."""
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.turn_id == turn_id, outbox.c.state == "pending")
+        .values(state="failed", content="")
+    )
+
+
+def of_turn(connection: Connection, turn_id: TurnId) -> tuple[Entry, ...]:
+    """All rows of a turn: by part, the root before its final."""
+    rows = connection.execute(
+        select(outbox)
+        .where(outbox.c.turn_id == turn_id)
+        .order_by(outbox.c.part, outbox.c.created_ms, outbox.c.kind.desc())
+    )
+    return tuple(
+        Entry(
+            txn_id=TxnId(row.txn_id),
+            turn_id=TurnId(row.turn_id),
+            room_id=RoomId(row.room_id),
+            part=row.part,
+            kind=row.kind,
+            content=row.content,
+            device_id=row.device_id,
+            state=row.state,
+            event_id=EventId(row.event_id) if row.event_id else None,
+        )
+        for row in rows
+    )
+
+
+def backlog(connection: Connection) -> tuple[int, int | None]:
+    """How many rows are pending, and when the oldest was made (ms)."""
+    row = connection.execute(
+        select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.state == "pending")
+    ).one()
+    return int(row[0]), row[1]

@@ -1,0 +1,104 @@
+"""The journal's tables. `migrations/` makes them; a test holds the two to each other.
+
+Times are milliseconds UTC. `pos` orders events within a room: sync batches ascend, and events
+read back into a gap take positions below the batch that revealed the gap.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("user_id", Text, nullable=False),
+    Column("device_id", Text, nullable=False),
+    Column("next_batch", Text),
+    Column("batch", BigInteger, nullable=False),  # number of the last committed sync batch
+    Column("epoch", BigInteger, nullable=False),  # lease: grows at every start
+)
+
+room = Table(
+    "room",
+    metadata,
+    Column("room_id", Text, primary_key=True),
+    Column("membership", Text, nullable=False),  # invite, join, leave
+    Column("encrypted", Boolean, nullable=False),  # once true, for ever
+    Column("inviter", Text),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+inbound = Table(
+    "inbound",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("pos", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),  # pending (waits for a gap), taken, ignored
+    Column("event", Text, nullable=False),  # the event as JSON while pending, else empty
+    Index("inbound_room_pos", "room_id", "pos"),
+)
+
+gap = Table(
+    "gap",
+    metadata,
+    Column("room_id", Text, primary_key=True),
+    Column("batch", BigInteger, primary_key=True),
+    Column("from_token", Text, nullable=False),
+    Column("to_token", Text),
+)
+
+turn = Table(
+    "turn",
+    metadata,
+    Column("turn_id", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("place_thread", Text, nullable=False),  # empty: the whole room
+    Column("place_user", Text, nullable=False),  # empty: everybody in it
+    Column("pos", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),  # question, command, fixed
+    Column("state", Text, nullable=False),  # core.model.TurnState
+    Column("revision", Integer, nullable=False),
+    Column("event_id", Text, nullable=False),  # the question
+    Column("sender", Text, nullable=False),
+    Column("reply_thread", Text, nullable=False),  # Matrix thread to answer in, or empty
+    Column("text", Text, nullable=False),  # the question; kind fixed: the answer
+    Column("quote", Boolean, nullable=False),  # others spoke since: answer as a reply
+    Column("thread_id", Text),  # the agent's thread, frozen at the start
+    Column("run", Text),  # the whole sdk Run as JSON, frozen at the start
+    Column("outcome", Text),  # success, cancelled, error
+    Column("error_code", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Index("turn_state", "state"),
+    Index("turn_room_pos", "room_id", "pos"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("txn_id", Text, primary_key=True),
+    Column("turn_id", Text, nullable=False),
+    Column("room_id", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("kind", Text, nullable=False),  # root, final, redact
+    Column("content", Text, nullable=False),  # frozen JSON; redact: the event's id
+    Column("device_id", Text, nullable=False),
+    Column("state", Text, nullable=False),  # pending, sent, failed
+    Column("event_id", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("outbox_turn", "turn_id"),
+    Index("outbox_state", "state"),
+)
+
+debt = Table(
+    "debt",
+    metadata,
+    Column("kind", Text, primary_key=True),  # cancel, withdraw, forget
+    Column("thread_id", Text, primary_key=True),
+    Column("run_id", Text, primary_key=True),  # empty for forget
+    Column("created_ms", BigInteger, nullable=False),
+)

@@ -1,0 +1,97 @@
+"""`!stop`: acts at once, ahead of what waits in its lane."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import Connection
+
+from antiphon.adapter.matrix.contents import Address, Mark, opening
+from antiphon.adapter.matrix.debts import Debtor
+from antiphon.adapter.matrix.delivery import Delivery, RoomRefusedError
+from antiphon.adapter.matrix.journal import debts, outbox, rooms, turns
+from antiphon.adapter.matrix.journal.debts import Debt
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.journal.turns import QUESTION, Turn
+from antiphon.clock import Clock
+from antiphon.core.commands.replies import nothing_running_reply, stopped_reply
+from antiphon.core.ids import root_txn, run_id
+from antiphon.core.model import TurnState
+from antiphon.core.pacing import SendClass
+
+
+class Stopper:
+    """Carries out immediate commands, one after the other; what it decides is one transaction."""
+
+    def __init__(self, journal: Journal, delivery: Delivery, debtor: Debtor, clock: Clock):
+        self._journal = journal
+        self._delivery = delivery
+        self._debtor = debtor
+        self._clock = clock
+        self._due = asyncio.Event()
+        self._due.set()  # commands of an earlier life
+
+    def wake(self) -> None:
+        """There is an immediate command in the journal."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Works for ever; ends by cancellation."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            for turn in await self._journal.read(turns.open_immediate):
+                await self._stop(turn)
+
+    async def _stop(self, turn: Turn) -> None:
+        await self._journal.write(lambda c: self._decide(c, turn))
+        self._debtor.wake()
+        try:
+            for entry in await self._journal.read(lambda c: outbox.of_turn(c, turn.turn_id)):
+                if entry.state == "pending":
+                    await self._delivery.deliver(entry, SendClass.FINAL)
+        except RoomRefusedError:
+            end, expected = TurnState.UNDELIVERABLE, TurnState.ANSWERED
+        else:
+            end, expected = TurnState.DELIVERED, TurnState.ANSWERED
+        now = self._clock.now_ms()
+        await self._journal.write(
+            lambda c: turns.end(c, turn.turn_id, end, now, expected=(expected,))
+        )
+
+    def _decide(self, connection: Connection, turn: Turn) -> None:
+        """Ends what waits before the command, owes the agent the end of what runs, and fixes the
+        reply; once."""
+        now = self._clock.now_ms()
+        if not rooms.may_send(connection, turn.lane.room_id):
+            turns.end(connection, turn.turn_id, TurnState.UNDELIVERABLE, now)
+            return
+        if not turns.answer(
+            connection, turn.turn_id, "success", None, expected=(TurnState.QUEUED,)
+        ):
+            return
+        count = 0
+        for other in turns.open_in_lane(connection, turn.lane, turn.pos):
+            if other.kind != QUESTION:
+                continue
+            if other.state is TurnState.QUEUED:
+                turns.end(
+                    connection, other.turn_id, TurnState.CANCELLED, now, expected=(other.state,)
+                )
+                count += 1
+            elif other.state is TurnState.RUNNING and other.thread_id is not None:
+                owed = Debt("cancel", other.thread_id, run_id(other.turn_id, other.revision))
+                debts.add(connection, owed, now)
+                count += 1
+        text = stopped_reply(count) if count else nothing_running_reply()
+        mark = Mark(turn.turn_id, 0, final=True, last=True)
+        address = Address(turn.event_id, turn.reply_thread)
+        entry = self._delivery.entry(
+            root_txn(turn.turn_id, 0),
+            turn.turn_id,
+            turn.lane.room_id,
+            0,
+            "root",
+            opening(text, address, mark, notice=True),
+        )
+        outbox.put(connection, entry, now)
