@@ -6,7 +6,7 @@ lives of an adapter to test a restart."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
@@ -30,13 +30,12 @@ from antiphon.sdk.interface import (
     Session,
     ToolUse,
 )
-from antiphon.testing.script import NextStep, Rewind, Script, Step
+from antiphon.testing.script import NextStep, Rewind, Script, Step, gate_or_stop, words
 
 
 def echo(run: Run) -> Sequence[Step]:
     """The default answer: what was said, word by word."""
-    words = " ".join(said.text for said in run.question).split(" ")
-    return ["You said:", *(f" {word}" for word in words)]
+    return words([said.text for said in run.question])
 
 
 class FakePlatform:
@@ -99,10 +98,10 @@ class FakePlatform:
 
     # --- runs -----------------------------------------------------------------------------------
 
-    def answer(self, run: Run) -> AsyncIterator[Progress]:
+    def answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         return self._answer(run)
 
-    async def _answer(self, run: Run) -> AsyncIterator[Progress]:
+    async def _answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         self.asks.append(run.run_id)
         self._reach()
         live = self._live.get(run.run_id)
@@ -213,19 +212,12 @@ class _LiveRun:
             self._position += 1
             raise step
         if isinstance(step, asyncio.Event):
-            await self._gate(step)
+            await gate_or_stop(step, self._stop)
         else:
             await asyncio.sleep(0)
         if self._position == position and self.progress.outcome is None:
             self._position += 1
             self._take(step)
-
-    async def _gate(self, gate: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
-            waiting = [group.create_task(event.wait()) for event in (gate, self._stop)]
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in waiting:
-                task.cancel()
 
     def _take(self, step: Step) -> None:
         match step:
