@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 
 def configure(level: str, fmt: str, *, process: str) -> None:
@@ -23,12 +24,14 @@ def configure(level: str, fmt: str, *, process: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks if as_json else _traceback_as_text,
+        _json_tracebacks if as_json else _traceback_as_text,
     ]
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -40,10 +43,17 @@ def configure(level: str, fmt: str, *, process: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
 
 
+# Without the frames' local variables: those hold secrets and what people wrote.
+_json_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def _traceback_as_text(_: Any, __: str, event: Any) -> Any:
     return event
 
 
-def logger(name: str) -> Any:
+def logger(name: str) -> FilteringBoundLogger:
     """A bound logger; `name` is the part that speaks, such as `matrix.sync`."""
-    return structlog.get_logger(part=name)
+    bound: FilteringBoundLogger = structlog.get_logger(part=name)
+    return bound
