@@ -6,7 +6,7 @@ A surface knows chats and runs; it knows nothing of models, sockets or databases
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 import msgspec
@@ -109,7 +109,7 @@ class Platform(Protocol):
         """The settings of a run that `user_id` asks for in `chat`."""
         ...
 
-    def answer(self, run: Run) -> AsyncIterator[Progress]:
+    def answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         """Asks for `run`, or reattaches where it was asked before, and yields its progress.
 
         A slow reader gets the newest state, not every one. The last value, and only that, has an

@@ -172,14 +172,20 @@ class AnswerWriter:
         return True
 
     def freeze(
-        self, connection: Connection, text: str, *, notice: bool, outcome: str, code: str | None
+        self,
+        connection: Connection,
+        parts: tuple[str, ...],
+        *,
+        notice: bool,
+        outcome: str,
+        code: str | None,
     ) -> bool:
         """Fixes the answer: turn → answered, and its finals into the outbox, in the caller's
         transaction. False, fixing nothing, when the turn was decided elsewhere meanwhile."""
         expected = (TurnState.QUEUED, TurnState.RUNNING)
         if not turns.answer(connection, self._turn.turn_id, outcome, code, expected=expected):
             return False
-        for entry in self._finals(split(text), notice):
+        for entry in self._finals(parts, notice):
             outbox.put(connection, entry, self._clock.now_ms())
         return True
 

@@ -23,17 +23,18 @@ from antiphon.clock import Clock
 from antiphon.core.ids import RunId, UserId, run_id
 from antiphon.core.model import Said, TurnState
 from antiphon.core.pacing import EditPacer, SendClass
-from antiphon.core.render.answer import cancelled_text, error_text, final_text
+from antiphon.core.render.answer import error_id, failed, finished, stopped
+from antiphon.core.render.split import split
 from antiphon.errors import PlatformError
 from antiphon.sdk.interface import Platform, Progress, Run
 from antiphon.telemetry import logger
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What a turn's answer is to be. `text` None: nothing is said (cancelled before a word)."""
+    """What a turn's answer is to be. `parts` None: nothing is said (cancelled before a word)."""
 
     outcome: str
-    text: str | None
+    parts: tuple[str, ...] | None
     notice: bool = False
     code: str | None = None
 
@@ -87,9 +88,9 @@ class TurnRunner:
 
     async def _ending(self, turn: Turn, writer: AnswerWriter) -> Ending | None:
         if turn.kind in (FIXED, NOTE):
-            return Ending("success", turn.text, notice=True)
+            return Ending("success", split(turn.text), notice=True)
         if turn.kind == COMMAND:
-            return Ending("success", await self._replies.reply(turn), notice=True)
+            return Ending("success", split(await self._replies.reply(turn)), notice=True)
         slot = TextSlot()
         run = await self._start(turn, writer)
         if run is None:
@@ -130,8 +131,8 @@ class TurnRunner:
         if last.outcome.kind == "cancelled":
             if not last.text.strip() and not writer.begun:
                 return Ending("cancelled", None)
-            return Ending("cancelled", cancelled_text(last.text))
-        return Ending("success", final_text(last.text))
+            return Ending("cancelled", stopped(split(last.text)))
+        return Ending("success", finished(split(last.text)))
 
     async def _start(self, turn: Turn, writer: AnswerWriter) -> Run | None:
         """The run to ask for: the frozen one, or a new one, frozen before it is asked; None when
@@ -155,11 +156,12 @@ class TurnRunner:
         return run if await self._journal.write(start) else None
 
     def _error(self, turn: Turn, text: str, code: str, message: str) -> Ending:
-        error_id = turn.turn_id[1:9]
+        short = error_id(run_id(turn.turn_id, turn.revision), code)
         self._log.warning(
-            "turn_failed", turn=turn.turn_id, error_id=error_id, code=code, reason=message
+            "turn_failed", turn=turn.turn_id, error_id=short, code=code, reason=message
         )
-        return Ending("error", error_text(text, message, error_id), notice=True, code=code)
+        parts = failed(split(text), message, short)
+        return Ending("error", parts, notice=True, code=code)
 
     def _fix(
         self, connection: Connection, turn: Turn, writer: AnswerWriter, ending: Ending
@@ -174,13 +176,13 @@ class TurnRunner:
             outbox.failed(connection, turn.turn_id)
             self._metrics.turns.labels("undeliverable").inc()
             return False
-        if ending.text is None:
+        if ending.parts is None:
             turns.end(connection, turn.turn_id, TurnState.CANCELLED, now)
             self._metrics.turns.labels("cancelled").inc()
             return False
         return writer.freeze(
             connection,
-            ending.text,
+            ending.parts,
             notice=ending.notice,
             outcome=ending.outcome,
             code=ending.code,

@@ -119,7 +119,7 @@ class SyncLoop:
             self._log.warning(
                 "malformed_event",
                 room=problem.room_id,
-                event=problem.event_id,
+                event_id=problem.event_id,
                 reason=problem.reason,
             )
         batch = digest(response, since, self._me)
@@ -132,5 +132,5 @@ class SyncLoop:
         for skip in committed.skipped:
             self._metrics.events.labels("skipped").inc()
             log = self._log.debug if skip.expected else self._log.warning
-            log("event_skipped", room=skip.room_id, event=skip.event_id, reason=skip.reason)
+            log("event_skipped", room=skip.room_id, event_id=skip.event_id, reason=skip.reason)
         await self._committed(committed)

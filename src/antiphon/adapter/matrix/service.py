@@ -1,0 +1,146 @@
+"""The adapter's parts put together over a signed-in client and a platform, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from antiphon.adapter.matrix.arrivals import Arrivals
+from antiphon.adapter.matrix.debts import Debtor
+from antiphon.adapter.matrix.delivery import Delivery
+from antiphon.adapter.matrix.gate import SendGate
+from antiphon.adapter.matrix.intake import Intake
+from antiphon.adapter.matrix.journal.inbound import Committed
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.journal.turns import IMMEDIATE
+from antiphon.adapter.matrix.lanes import Lanes
+from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.operate import Operations
+from antiphon.adapter.matrix.replies import CommandReplies
+from antiphon.adapter.matrix.runner import TurnRunner
+from antiphon.adapter.matrix.stopper import Stopper
+from antiphon.adapter.matrix.sync import SyncLoop
+from antiphon.adapter.matrix.transport.client import MatrixClient
+from antiphon.adapter.matrix.typing_notice import TypingNotices
+from antiphon.clock import Clock
+from antiphon.core.access import AllowList
+from antiphon.core.commands import STANDARD
+from antiphon.core.ids import UserId
+from antiphon.core.pacing import EditPacer
+from antiphon.db import database_url
+from antiphon.errors import HomeserverError
+from antiphon.sdk.interface import Platform
+from antiphon.settings import MatrixSettings
+from antiphon.telemetry import logger
+
+
+async def serve(
+    matrix: MatrixSettings,
+    state: Path,
+    client: MatrixClient,
+    me: UserId,
+    device_id: str,
+    platform: Platform,
+    clock: Clock,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:
+    """Runs the adapter of the signed-in account `me` over ready-made parts; `run` otherwise."""
+    log = logger("matrix")
+    allow = AllowList(matrix.allow)
+    admins = AllowList(matrix.admins, "[matrix] admins")
+    if allow.nobody:
+        log.warning("nobody_allowed", hint="set [matrix] allow: until then nobody is answered")
+    metrics = Metrics()
+    intake = Intake(me, allow, STANDARD)
+    async with AsyncExitStack() as stack:
+        url = database_url(matrix.database, state, "matrix.db")
+        journal = await Journal.open(url, me, device_id)
+        stack.push_async_callback(journal.close)
+        operations = Operations(me, journal, platform, metrics, clock)
+        address = await operations.start(matrix.host, matrix.port)
+        stack.push_async_callback(operations.stop)
+        delivery = Delivery(client, journal, SendGate(clock), metrics, clock)
+        debtor = Debtor(platform, journal, clock)
+        stopper = Stopper(journal, delivery, debtor, clock)
+        runner = TurnRunner(
+            me,
+            platform,
+            journal,
+            delivery,
+            TypingNotices(client, me, clock),
+            CommandReplies(me, platform, admins, STANDARD),
+            debtor,
+            metrics,
+            clock,
+            EditPacer(matrix.edit_interval_s, matrix.max_edits),
+        )
+        async with _until(stop) as group:
+            lanes = Lanes(group, journal, runner, metrics)
+
+            async def committed(result: Committed) -> None:
+                for room_id in result.closed:
+                    await lanes.drop(room_id)
+                if result.closed:
+                    debtor.wake()
+                if result.invited or result.gaps:
+                    arrivals.wake()
+                for turn in result.turns:
+                    if turn.kind == IMMEDIATE:
+                        stopper.wake()
+                    else:
+                        lanes.wake(turn.lane)
+
+            arrivals = Arrivals(me, client, journal, allow, intake, clock, committed)
+            sync = SyncLoop(me, client, journal, intake, metrics, clock, committed)
+            await lanes.wake_all()
+            group.create_task(debtor.run())
+            group.create_task(stopper.run())
+            group.create_task(arrivals.run())
+            group.create_task(sync.run(lambda: ready(address)))
+            group.create_task(_introduce(client, me, matrix.display_name))
+            log.info("started", user=me, device=device_id, operations=address)
+        log.info("stopped", user=me)
+
+
+async def _introduce(client: MatrixClient, me: UserId, name: str) -> None:
+    """Sets the display name where the settings give one and it differs."""
+    if not name:
+        return
+    try:
+        if await client.displayname(me) != name:
+            await client.set_displayname(me, name)
+    except HomeserverError as error:
+        logger("matrix").warning("display_name_not_set", error=error.message)
+
+
+class _Stopped(Exception):  # noqa: N818 - a signal inside this module, not an error
+    """The adapter was asked to stop."""
+
+
+@asynccontextmanager
+async def _until(stop: asyncio.Event) -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that ends when `stop` is set; a failure of one task ends all and is raised."""
+
+    async def watch() -> None:
+        await stop.wait()
+        raise _Stopped
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watch())
+            yield group
+    except BaseExceptionGroup as errors:
+        _, rest = errors.split(_Stopped)
+        if rest is not None:
+            raise _first(rest) from errors
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to tell: the first one that is no group."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
