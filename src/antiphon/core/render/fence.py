@@ -17,23 +17,28 @@ _QUOTES = re.compile(r"[ \t]*(?:>[ \t]?)+")
 
 
 class Fence(msgspec.Struct, frozen=True):
-    """An open code fence: the quote marks before it, how far it is indented, its marks (three or
-    more ` or ~) and its language."""
+    """An open code fence: the quote marks before it or else its margin (what it is indented by,
+    inside of a list), its marks (three or more ` or ~) and its language."""
 
     quote: str
-    indent: int
+    margin: str
     marks: str
     language: str
 
     @property
-    def opening(self) -> str:
-        """The line that opens it anew."""
+    def reopening(self) -> str:
+        """The line that opens it anew in another text, without the list that it stood in."""
         return f"{self.quote}{self.marks}{self.language}"
 
     @property
-    def closing(self) -> str:
-        """The line that closes it."""
+    def reclosing(self) -> str:
+        """The line that closes it where it was opened by `reopening`."""
         return f"{self.quote}{self.marks}"
+
+    @property
+    def closing(self) -> str:
+        """The line that closes it where it was opened."""
+        return f"{self.quote}{self.margin}{self.marks}"
 
     def is_closed_by(self, line: str) -> bool:
         """Whether `line` (without its line end) closes this fence."""
@@ -54,7 +59,7 @@ class Fence(msgspec.Struct, frozen=True):
     def dedented(self, line: str) -> str:
         """`line` of the code without the indentation that it had from its list."""
         space = len(line) - len(line.lstrip(" \t"))
-        return line[min(space, self.indent) :]
+        return line[min(space, len(self.margin)) :]
 
 
 def opened_by(line: str) -> Fence | None:
@@ -65,8 +70,8 @@ def opened_by(line: str) -> Fence | None:
     lead, language = match["lead"], _LANGUAGE.match(match["info"].strip())
     quotes = _QUOTES.match(lead)
     quote = "> " * quotes[0].count(">") if quotes else ""
-    indent = 0 if quote else len(lead)
-    return Fence(quote, indent, match["marks"], language[0] if language else "")
+    margin = "" if quote else re.sub(r"[^\t]", " ", lead)
+    return Fence(quote, margin, match["marks"], language[0] if language else "")
 
 
 def after_line(fence: Fence | None, line: str) -> Fence | None:

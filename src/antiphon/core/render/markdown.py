@@ -40,9 +40,13 @@ _BREAK_TAG = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
 # A line end before a block's tag says nothing (code ends before `</code>`), costs two bytes, and
 # some clients show it.
 _IDLE_LINE_END = re.compile(rf"\n(?=</?(?:{'|'.join(_BLOCK_TAGS)})[ />])")
-# What makes the parser slow and is no text that a person reads: a table of more than 64 columns
-# (each short row is filled up with cells), and brackets by the thousand (each looks for its end).
-_WIDE_TABLE = re.compile(r"^[ \t>]*\|?(?:[ \t]*:?-+:?[ \t]*\|){64}", re.MULTILINE)
+# A table's second row. Short rows are filled up with cells, so a small text can make a huge table.
+_DELIMITER_ROW = re.compile(
+    r"^[ \t>]*+\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*$", re.MULTILINE
+)
+_BLANK_LINE = re.compile(r"\n[ \t>]*+\n")
+_CELL_BYTES = len("<td></td>")
+# Each bracket looks for its end; by the thousand they are no text that a person reads.
 _MAX_BRACKETS = 4_000
 
 
@@ -68,7 +72,7 @@ def to_html(markdown: str) -> str | None:
     body_size = json_bytes(markdown)
     if 2 * body_size > EVENT_TEXT_BYTES * 1.25 or markdown.count("[") > _MAX_BRACKETS:
         return None
-    if _WIDE_TABLE.search(markdown):
+    if _table_cells(markdown) * _CELL_BYTES > EVENT_TEXT_BYTES:
         return None
     parser = _parser()
     tokens = parser.parse(markdown)
@@ -103,6 +107,18 @@ def _parser() -> MarkdownIt:
     parser.add_render_rule("softbreak", _br)
     parser.add_render_rule("hardbreak", _br)
     return parser
+
+
+def _table_cells(markdown: str) -> int:
+    """The most cells that the tables in the text can have."""
+    cells = end = 0
+    for row in _DELIMITER_ROW.finditer(markdown):
+        if row.start() >= end:
+            blank = _BLANK_LINE.search(markdown, row.end())
+            end = blank.start() if blank else len(markdown)
+            columns = row[0].strip(" \t>|").count("|") + 1
+            cells += columns * markdown.count("\n", row.start(), end)
+    return cells
 
 
 def _br(*_: object) -> str:

@@ -22,8 +22,9 @@ DEFAULT_LIMIT = 12_000
 MIN_LIMIT = 256
 """Smallest limit that leaves room for reopening a code fence."""
 
-_CLOSING_CHARS = 32  # room for the line that closes an open fence
+_CLOSING_CHARS = 64  # room for the line that closes an open fence
 _CLOSING_COST = 256
+_MARK_COST = 1_200  # room for what `answer` adds to a part's end
 _MAX_CLUSTER = 32  # how far back the beginning of a long emoji or letter is looked for
 
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]*_”’»]{0,4}(?=\s)|[。！？｡][」』）”’]{0,2}")  # noqa: RUF001
@@ -121,9 +122,9 @@ def _skip_nothing(text: str, start: int, fence: Fence | None) -> tuple[int, Fenc
 
 def _next_cut(text: str, start: int, fence: Fence | None, limit: int) -> _Cut | None:
     """The boundary of the part that starts at `start`; None when all the rest fits into it."""
-    opening = f"{fence.opening}\n" if fence else ""
+    opening = f"{fence.reopening}\n" if fence else ""
     chars = limit - len(opening) - _CLOSING_CHARS
-    budget = EVENT_TEXT_BYTES - _CLOSING_COST - cost(opening)
+    budget = EVENT_TEXT_BYTES - _CLOSING_COST - _MARK_COST - cost(opening)
     longest = min(chars, len(text) - start)
     fitting = bisect_right(range(longest + 1), budget, key=lambda n: cost(text[start : start + n]))
     full = start + fitting - 1
@@ -152,7 +153,7 @@ def _boundary(
         line_start = line_end + 1
     if best is not None:
         return best[1], best[1] + 1, best[2]
-    end = _in_line(text, max(floor, line_start, start + 1), full)
+    end = _in_line(text, start, max(floor, line_start, start + 1), full)
     return end, end, current
 
 
@@ -167,8 +168,8 @@ def _rank(line: str, before: Fence | None, after: Fence | None) -> _Rank | None:
     return _Rank.IN_TABLE if line.lstrip().startswith("|") else _Rank.LINE
 
 
-def _in_line(text: str, floor: int, full: int) -> int:
-    """A boundary inside one long line, in text[floor:full + 1]."""
+def _in_line(text: str, start: int, floor: int, full: int) -> int:
+    """A boundary inside one long line, in text[floor:full + 1], of a part from `start` on."""
     if floor >= full:
         return full
     for pattern in (_SENTENCE_END, _SPACE):
@@ -177,13 +178,14 @@ def _in_line(text: str, floor: int, full: int) -> int:
         if ends:
             return ends[-1]
     for end in range(full, max(floor, full - _MAX_CLUSTER), -1):
-        if not _joined(text, end):
+        if not _joined(text, start, end):
             return end
     return full
 
 
-def _joined(text: str, at: int) -> bool:
-    """Whether text[at] belongs to the character before it (a rough form of Unicode's UAX #29)."""
+def _joined(text: str, start: int, at: int) -> bool:
+    """Whether text[at] belongs to the character before it (a rough form of Unicode's UAX #29);
+    text[start] begins a character."""
     char, before = text[at], text[at - 1]
     if "\u200d" in (char, before):  # zero-width joiner
         return True
@@ -193,7 +195,7 @@ def _joined(text: str, at: int) -> bool:
         return True
     if _is_flag(char) and _is_flag(before):
         run = 0
-        while run < at and _is_flag(text[at - 1 - run]) and run < _MAX_CLUSTER:
+        while run < at - start and _is_flag(text[at - 1 - run]):
             run += 1
         return run % 2 == 1
     return False
@@ -207,14 +209,16 @@ def _is_flag(char: str) -> bool:
 def _part(body: str, opened: Fence | None, open_after: Fence | None) -> str:
     """A part's text: the code block it begins in opened anew, the one it ends in closed."""
     if opened is not None:
-        body = f"{opened.opening}\n{_dedented(body, opened)}"
+        body = f"{opened.reopening}\n{_dedented(body, opened)}"
+    body = body.rstrip()
     if open_after is not None:
-        return f"{body.rstrip()}\n{open_after.closing}"
-    return body.rstrip()
+        closing = open_after.reclosing if open_after is opened else open_after.closing
+        body = f"{body}\n{closing}"
+    return body
 
 
 def _dedented(body: str, fence: Fence) -> str:
-    if not fence.indent:
+    if not fence.margin:
         return body
     lines = body.split("\n")
     for index, line in enumerate(lines):
