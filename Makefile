@@ -1,0 +1,48 @@
+# Each target does its own set-up; all that is needed is Python 3.11 or newer, pip and make.
+
+ARGS ?=
+RUN := VIRTUAL_ENV= scripts/uv run --quiet --no-sync
+
+.PHONY: help demo test check format docs docs-check bench lock setup
+
+help:
+	@echo "make demo    try it: a homeserver, the agent and a chat, all on this machine"
+	@echo "             (one message: make demo ARGS='--say \"What is 6 times 7?\"')"
+	@echo "make test    run the tests (some: make test ARGS='tests/core -k split')"
+	@echo "make check   formatting, lint, types and generated pages"
+	@echo "make bench   measure against the least that any bot must do"
+	@echo "make docs    write the generated pages anew"
+	@echo "make format  format the code"
+	@echo "make lock    renew uv.lock"
+
+setup:
+	@scripts/setup
+
+# The demo keeps its state in the project, unless told otherwise.
+demo: setup
+	@ANTIPHON_STATE_DIR="$${ANTIPHON_STATE_DIR:-$(CURDIR)/.antiphon}" $(RUN) antiphon demo $(ARGS)
+
+test: setup
+	@$(RUN) pytest $(ARGS)
+
+check: setup
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) python -m antiphon.cli.docs --check
+
+format: setup
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+docs: setup
+	@$(RUN) python -m antiphon.cli.docs
+
+docs-check: setup
+	@$(RUN) python -m antiphon.cli.docs --check
+
+bench: setup
+	@$(RUN) python -m bench $(ARGS)
+
+lock:
+	@scripts/uv lock
