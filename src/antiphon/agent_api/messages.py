@@ -38,6 +38,7 @@ class ErrorCode(StrEnum):
     THREAD_GONE = "thread_gone"
     NOT_FOUND = "not_found"
     UNKNOWN_MODEL = "unknown_model"
+    TOO_MANY = "too_many"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 

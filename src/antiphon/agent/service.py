@@ -1,0 +1,173 @@
+"""What each verb does: the agent's threads and runs behind one object, without sockets.
+
+Verbs of one thread come one at a time and in order (the caller holds the thread's lock). Raises
+AgentProtocolError with an `ErrorCode` where a verb is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from antiphon.agent.hub import Hub, ThreadState
+from antiphon.agent.live import Reason
+from antiphon.agent.model import Frame, FrozenSettings, ThreadId
+from antiphon.agent.ports import EngineRegistry
+from antiphon.agent.reader import From, start_of
+from antiphon.agent.store import lifecycle, reading
+from antiphon.agent.supervisor import Supervisor
+from antiphon.agent.tools.port import Tool
+from antiphon.agent_api.messages import Attach, ErrorCode, RunStart
+from antiphon.clock import Clock
+from antiphon.db import Database
+from antiphon.errors import AgentProtocolError, AntiphonError
+from antiphon.settings import AgentSettings
+
+T = TypeVar("T")
+
+DEFAULT_PROMPT = (
+    "You are a helpful assistant in a chat room. Answer in the language of the question, "
+    "clearly and briefly; use Markdown where it helps."
+)
+
+
+class Service:
+    """The verbs. `stopping` refuses new work."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        database: Database,
+        supervisor: Supervisor,
+        registry: EngineRegistry,
+        tools: Mapping[str, Tool],
+        settings: AgentSettings,
+        clock: Clock,
+    ):
+        self.hub = hub
+        self.database = database
+        self._supervisor = supervisor
+        self._registry = registry
+        self._tools = tools
+        self._settings = settings
+        self._clock = clock
+        self.stopping = False
+
+    def check_open(self) -> None:
+        """Raises AgentProtocolError `shutting_down` while the service stops."""
+        if self.stopping:
+            raise AgentProtocolError(
+                "The agent is stopping. Try again in a moment.",
+                code=ErrorCode.SHUTTING_DOWN,
+                retryable=True,
+            )
+
+    async def start(self, state: ThreadState, verb: RunStart) -> tuple[bool, From]:
+        """Starts the run or finds it; whether it is new, and where a reader of it begins."""
+        wanted = self._wanted(state.thread, verb)
+        now = self._clock.now_ms()
+        started = await self.database.write(
+            lambda connection: lifecycle.start(connection, wanted, now)
+        )
+        if not started.is_new:
+            return False, await start_of(state, self.database, verb.run_id, verb.cursor)
+        first = started.frames[0].seq - 1
+        # While the service stops, the run waits in the database for the next start.
+        self._supervisor.start(state, started, parked=self.stopping)
+        return True, From(verb.run_id, first, first)
+
+    def _wanted(self, thread: ThreadId, verb: RunStart) -> lifecycle.Start:
+        asked = verb.settings
+        settings: FrozenSettings | None = None
+        refusal: AgentProtocolError | None = None
+        model = asked.model or self._registry.default_model()
+        try:
+            self._registry.resolve(model)
+        except AntiphonError as error:
+            refusal = AgentProtocolError(error.message, code=ErrorCode.UNKNOWN_MODEL)
+        else:
+            mine = self._settings
+            settings = FrozenSettings(
+                model=model,
+                system_prompt=_first(asked.system_prompt, mine.system_prompt or DEFAULT_PROMPT),
+                tools=_first(asked.tools, tuple(self._tools)),
+                max_output_tokens=_first(asked.max_output_tokens, mine.max_output_tokens),
+                history_tokens=mine.history_tokens,
+                max_steps=mine.max_steps,
+                deadline_s=_first(asked.deadline_s, mine.deadline_s),
+            )
+        return lifecycle.Start(thread, verb.run_id, verb.input, body_hash(verb), settings, refusal)
+
+    async def attach(self, state: ThreadState, verb: Attach) -> From:
+        """Where a reader begins. Raises `thread_gone`, or `not_found` for a thread or run that
+        there is not."""
+        thread = state.thread
+        seen = verb.cursor.run_id if verb.cursor else None
+        run_id = await self.database.read(
+            lambda connection: reading.readable(connection, thread, verb.run_id, seen)
+        )
+        if run_id is None:
+            raise AgentProtocolError("There is no such thread or run.", code=ErrorCode.NOT_FOUND)
+        return await start_of(state, self.database, run_id, verb.cursor)
+
+    async def cancel(self, state: ThreadState, run_id: str) -> None:
+        """Ends the run, or leaves a tombstone; returns when that is durable."""
+        await self._stop(state, run_id, Reason.CANCEL)
+        now = self._clock.now_ms()
+        frames = await self.database.write(
+            lambda connection: lifecycle.cancel(connection, state.thread, run_id, now)
+        )
+        _publish(state, frames)
+
+    async def withdraw(self, state: ThreadState, run_id: str) -> None:
+        """Ends the run and erases it; returns when that is durable."""
+        await self._stop(state, run_id, Reason.ERASE)
+        now = self._clock.now_ms()
+        frames = await self.database.write(
+            lambda connection: lifecycle.withdraw(connection, state.thread, run_id, now)
+        )
+        _publish(state, frames)
+        state.log.forget()
+
+    async def delete(self, state: ThreadState) -> None:
+        """Erases the thread; returns when that is durable. Its readers end."""
+        if state.run is not None:
+            await self._stop(state, state.run.run_id, Reason.ERASE)
+        now = self._clock.now_ms()
+        await self.database.write(
+            lambda connection: lifecycle.delete_thread(connection, state.thread, now)
+        )
+        state.log.close()
+
+    async def _stop(self, state: ThreadState, run_id: str, reason: Reason) -> None:
+        live = state.run
+        if live is not None and live.run_id == run_id:
+            live.interrupt(reason)
+            await live.over()
+
+    @property
+    def running_runs(self) -> int:
+        """How many runs this process works on."""
+        return len(self.hub.live())
+
+
+def body_hash(verb: RunStart) -> str:
+    """What two starts of one run must share: input and settings, however the frame was written."""
+    canonical = msgspec.json.encode((verb.input, verb.settings))
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _first(wanted: T | None, otherwise: T) -> T:
+    return otherwise if wanted is None else wanted
+
+
+def _publish(state: ThreadState, frames: list[Frame]) -> None:
+    """Shows events that were written outside of a run's own loop."""
+    if frames:
+        state.log.rewind(frames[0].seq - 1)
+    for frame in frames:
+        state.log.publish(frame, None, committed=True)

@@ -1,0 +1,204 @@
+"""Runs: created once, fenced by attempt while they run, ended once by compare-and-set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.engine import Row
+
+from antiphon.agent.model import FrozenSettings, RunRow, RunStatus, ThreadId
+from antiphon.agent.store import schema
+from antiphon.agent.store.threads import key, of
+from antiphon.agent_api.messages import InputPart, RunFailure
+from antiphon.errors import LeaseLostError
+
+_inputs = msgspec.json.Decoder(tuple[InputPart, ...])
+_settings = msgspec.json.Decoder(FrozenSettings)
+_failure = msgspec.json.Decoder(RunFailure)
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _run(row: Row[Any]) -> RunRow:
+    return RunRow(
+        thread=ThreadId(row.surface, row.thread_id),
+        run_id=row.run_id,
+        ordinal=row.ordinal,
+        status=row.status,
+        attempt=row.attempt,
+        failed_attempts=row.failed_attempts,
+        spent_ms=row.spent_ms,
+        body_hash=row.body_hash,
+        input=_inputs.decode(row.input),
+        settings=_settings.decode(row.settings) if row.settings else None,
+        error=_failure.decode(row.error) if row.error else None,
+        created_ms=row.created_ms,
+    )
+
+
+def create(connection: Connection, run: RunRow) -> None:
+    """Stores a new run."""
+    connection.execute(
+        insert(schema.runs).values(
+            **key(run.thread),
+            run_id=run.run_id,
+            ordinal=run.ordinal,
+            status=run.status,
+            attempt=run.attempt,
+            failed_attempts=run.failed_attempts,
+            parked=False,
+            spent_ms=run.spent_ms,
+            body_hash=run.body_hash,
+            input=_text(run.input),
+            settings=_text(run.settings) if run.settings else "",
+            error=_text(run.error) if run.error else None,
+            created_ms=run.created_ms,
+        )
+    )
+
+
+def get(connection: Connection, thread: ThreadId, run_id: str) -> RunRow | None:
+    """The run, or None."""
+    row = connection.execute(
+        select(schema.runs).where(of(schema.runs, thread, schema.runs.c.run_id == run_id))
+    ).one_or_none()
+    return _run(row) if row else None
+
+
+def latest(connection: Connection, thread: ThreadId) -> RunRow | None:
+    """The thread's newest run, or None."""
+    row = connection.execute(
+        select(schema.runs)
+        .where(of(schema.runs, thread))
+        .order_by(schema.runs.c.ordinal.desc())
+        .limit(1)
+    ).one_or_none()
+    return _run(row) if row else None
+
+
+def running_of(connection: Connection, thread: ThreadId) -> str | None:
+    """The id of the thread's running run, or None."""
+    found: str | None = connection.execute(
+        select(schema.runs.c.run_id).where(
+            of(schema.runs, thread, schema.runs.c.status == "running")
+        )
+    ).scalar_one_or_none()
+    return found
+
+
+def all_running(connection: Connection) -> list[tuple[ThreadId, str]]:
+    """Every run that is not ended, oldest first."""
+    row = schema.runs.c
+    found = connection.execute(
+        select(row.surface, row.thread_id, row.run_id)
+        .where(row.status == "running")
+        .order_by(row.created_ms, row.ordinal)
+    )
+    return [(ThreadId(surface, thread), run) for surface, thread, run in found]
+
+
+def fence(
+    connection: Connection, thread: ThreadId, run_id: str, attempt: int, spent_ms: int
+) -> None:
+    """Claims the run for this transaction on behalf of `attempt`.
+
+    Raises LeaseLostError when the run has ended or a newer attempt has it."""
+    row = schema.runs
+    claimed = connection.execute(
+        update(row)
+        .where(
+            of(row, thread, row.c.run_id == run_id),
+            row.c.attempt == attempt,
+            row.c.status == "running",
+        )
+        .values(spent_ms=spent_ms)
+    )
+    if claimed.rowcount != 1:
+        raise LeaseLostError("Another attempt has this run, or it has ended.")
+
+
+def check(connection: Connection, thread: ThreadId, run_id: str, attempt: int) -> None:
+    """Raises LeaseLostError unless `attempt` has the run, now."""
+    row = schema.runs
+    found = connection.execute(
+        select(row.c.attempt).where(
+            of(row, thread, row.c.run_id == run_id), row.c.status == "running"
+        )
+    ).scalar_one_or_none()
+    if found != attempt:
+        raise LeaseLostError("Another attempt has this run, or it has ended.")
+
+
+def end(
+    connection: Connection,
+    thread: ThreadId,
+    run_id: str,
+    status: RunStatus,
+    error: RunFailure | None,
+    now_ms: int,
+) -> None:
+    """Ends the run; once only. Raises LeaseLostError when it is not running."""
+    row = schema.runs
+    ended = connection.execute(
+        update(row)
+        .where(of(row, thread, row.c.run_id == run_id), row.c.status == "running")
+        .values(
+            status=status,
+            error=_text(error) if error else None,
+            ended_ms=now_ms,
+            parked=False,
+        )
+    )
+    if ended.rowcount != 1:
+        raise LeaseLostError("The run has ended already.")
+
+
+def begin_attempt(connection: Connection, thread: ThreadId, run_id: str) -> RunRow | None:
+    """Takes a running run over as a new attempt; the one before counts as failed unless the
+    service had parked it. None when the run has ended."""
+    row = schema.runs
+    where = of(row, thread, row.c.run_id == run_id)
+    taken = connection.execute(
+        select(row.c.attempt, row.c.parked, row.c.failed_attempts)
+        .where(where, row.c.status == "running")
+        .with_for_update()
+    ).one_or_none()
+    if taken is None:
+        return None
+    connection.execute(
+        update(row)
+        .where(where)
+        .values(
+            attempt=taken.attempt + 1,
+            failed_attempts=taken.failed_attempts + (0 if taken.parked else 1),
+            parked=False,
+        )
+    )
+    return get(connection, thread, run_id)
+
+
+def park(connection: Connection, thread: ThreadId, run_id: str) -> None:
+    """Notes that no process works on the run because its service stops in order."""
+    row = schema.runs
+    connection.execute(
+        update(row)
+        .where(of(row, thread, row.c.run_id == run_id), row.c.status == "running")
+        .values(parked=True)
+    )
+
+
+def erase(connection: Connection, thread: ThreadId, run_id: str) -> None:
+    """Erases what a run carried in and out; its id stays, as withdrawn. (Its events are erased by
+    `antiphon.agent.store.events.erase`.)"""
+    row = schema.runs
+    connection.execute(
+        update(row)
+        .where(of(row, thread, row.c.run_id == run_id))
+        .values(status="withdrawn", body_hash="", input="[]", settings="", error=None)
+    )
+    for table in (schema.steps, schema.calls, schema.notes):
+        connection.execute(delete(table).where(of(table, thread, table.c.run_id == run_id)))

@@ -1,0 +1,87 @@
+"""Threads: the row that hands out seq numbers and run ordinals, and what erasing one means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, update
+
+from antiphon.agent.model import ThreadId
+from antiphon.agent.store import schema
+from antiphon.errors import LeaseLostError
+
+
+def of(table: Table, thread: ThreadId, *more: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The rows of `table` that belong to `thread` (and meet `more`)."""
+    return and_(table.c.surface == thread.surface, table.c.thread_id == thread.thread_id, *more)
+
+
+def key(thread: ThreadId) -> dict[str, Any]:
+    """The key columns of `thread`, for an insert."""
+    return {"surface": thread.surface, "thread_id": thread.thread_id}
+
+
+def ensure(connection: Connection, thread: ThreadId, now_ms: int) -> None:
+    """Makes the thread's row where it is missing, and locks it for this transaction."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as upsert
+    else:
+        from sqlalchemy.dialects.sqlite import insert as upsert  # type: ignore[assignment]
+    connection.execute(
+        upsert(schema.threads)
+        .values(**key(thread), last_seq=0, last_ordinal=0, created_ms=now_ms)
+        .on_conflict_do_nothing()
+    )
+    lock(connection, thread)
+
+
+def lock(connection: Connection, thread: ThreadId) -> None:
+    """Locks the thread's row, if there is one, until the end of this transaction.
+
+    SQLite has one writer anyway; there this does nothing."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            select(schema.threads.c.last_seq).where(of(schema.threads, thread)).with_for_update()
+        )
+
+
+def exists(connection: Connection, thread: ThreadId) -> bool:
+    """Whether the thread has a row."""
+    return last_seq(connection, thread) is not None
+
+
+def last_seq(connection: Connection, thread: ThreadId) -> int | None:
+    """The seq of the thread's newest committed event (0: none yet); None: no such thread."""
+    found: int | None = connection.execute(
+        select(schema.threads.c.last_seq).where(of(schema.threads, thread))
+    ).scalar_one_or_none()
+    return found
+
+
+def advance(connection: Connection, thread: ThreadId, before: int, after: int) -> None:
+    """Moves the thread's seq from `before` to `after`.
+
+    Raises LeaseLostError when it is not at `before`: someone else has written events."""
+    moved = connection.execute(
+        update(schema.threads)
+        .where(of(schema.threads, thread, schema.threads.c.last_seq == before))
+        .values(last_seq=after)
+    )
+    if moved.rowcount != 1:
+        raise LeaseLostError("Another process has written events of this thread.")
+
+
+def next_ordinal(connection: Connection, thread: ThreadId) -> int:
+    """A number for a new run of the thread, above all before it."""
+    row = schema.threads
+    connection.execute(
+        update(row).where(of(row, thread)).values(last_ordinal=row.c.last_ordinal + 1)
+    )
+    number: int = connection.execute(select(row.c.last_ordinal).where(of(row, thread))).scalar_one()
+    return number
+
+
+def erase(connection: Connection, thread: ThreadId) -> None:
+    """Deletes every row of the thread, tombstones of its runs included."""
+    for table in schema.metadata.tables.values():
+        connection.execute(delete(table).where(of(table, thread)))
