@@ -115,9 +115,16 @@ class AgentClient:
     ) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
+            kind = error = trace = None  # The body's own error goes on by itself, in no group.
         await self._tasks.__aexit__(kind, error, trace)
         closed = AgentUnreachableError("The connection to the agent was closed: we are stopping.")
         self._fail_all(closed)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the token was not refused lately: calls are tried, instead of failing at once."""
+        return self._refused is None
 
     # --- verbs ----------------------------------------------------------------------------------
 

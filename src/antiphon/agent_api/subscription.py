@@ -71,7 +71,7 @@ class Subscription:
                 yield event
 
     async def _next(self) -> list[AnyEvent]:
-        while not self._over and not self._events:
+        while not (self._over or self._events or self._error):
             await self.news()
         return self.take(1)
 

@@ -36,6 +36,13 @@ class Patience:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return future.result()
 
+    async def pause(self, seconds: float) -> None:
+        """Waits `seconds`, or raises TimeoutError when the patience ends before."""
+        left = self._since + self._seconds - self._clock.monotonic()
+        await self._clock.sleep(min(seconds, max(0.0, left)))
+        if seconds > left:
+            raise TimeoutError
+
     async def close(self) -> None:
         """Ends the timer; idempotent."""
         await _end(self._timer)

@@ -46,6 +46,7 @@ from antiphon.testing.script import (
     Repeat,
     Script,
     Step,
+    Strange,
     Swap,
     words,
 )
@@ -128,6 +129,8 @@ class FakeAgent:
         await self.down()
         for task in self._runs:
             task.cancel()
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
+            kind = error = trace = None  # The body's own error goes on by itself, in no group.
         await self._tasks.__aexit__(kind, error, trace)
 
     async def up(self) -> None:
@@ -155,6 +158,11 @@ class FakeAgent:
         """Resets every connection."""
         for link in list(self._links):
             link.socket.transport.abort()
+
+    def send_raw(self, frame: str) -> None:
+        """Sends this frame, as it is, on every connection."""
+        for link in self._links:
+            link.queue.put_nowait(frame)
 
     def lose_memory(self) -> None:
         """Forgets every thread, as an agent does that was restored from an older backup."""
@@ -303,8 +311,9 @@ class FakeAgent:
             case Late(text=text):
                 self._send(run.late(text))
             case Raw(data=data):
-                for link in self._links:
-                    link.queue.put_nowait(data)
+                self.send_raw(data)
+            case Strange():
+                self.send_raw(run.strange())
 
 
 __all__ = ["FakeAgent", "FakePlatform"]

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from antiphon.agent_api.answer import Answer
 from antiphon.agent_api.messages import (
     AnyEvent,
@@ -143,6 +145,12 @@ class FakeRun:
         """A delta of the attempt before this one, not recorded."""
         base = {**self._base(), "attempt": self.attempt - 1}
         return TextDelta(**base, step=self._step, text=text)
+
+    def strange(self) -> str:
+        """The frame of an event of an unknown type; it takes its place in the log."""
+        base = self._base()
+        self.thread.log.append(TextDelta(**base, step=self._step, text=""))
+        return msgspec.json.encode({"v": 1, "type": "mood.changed", **base}).decode()
 
     def _take(self, step: Step, emit: Callable[..., None]) -> None:
         match step:

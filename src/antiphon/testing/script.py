@@ -64,7 +64,11 @@ class Raw(msgspec.Struct, frozen=True):
     data: str
 
 
-Fault = Cut | Crash | Lose | Repeat | Swap | Late | Raw
+class Strange(msgspec.Struct, frozen=True):
+    """An event of a type that only a newer agent knows. (`FakeAgent`)"""
+
+
+Fault = Cut | Crash | Lose | Repeat | Swap | Late | Raw | Strange
 Step = str | asyncio.Event | ToolUse | NextStep | Rewind | Outcome | AntiphonError | Fault
 """`str`: a piece of text. `asyncio.Event`: a gate; the run waits until the test sets it.
 `ToolUse`: a tool call (without `result`: it begins; with: it ends; text after it is a new step).

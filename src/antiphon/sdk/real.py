@@ -1,0 +1,153 @@
+"""The platform as a surface gets it: local state and the agent behind `sdk.interface.Platform`.
+
+`open_platform` is the composition; a control plane later takes `LocalState`'s place here, and no
+surface sees the difference."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager
+
+from antiphon.agent_api.client import AgentClient
+from antiphon.agent_api.messages import ErrorCode
+from antiphon.clock import Chance, Clock
+from antiphon.core.ids import ChatId, RunId, ThreadId, UserId
+from antiphon.core.model import Place
+from antiphon.db import database_url
+from antiphon.errors import (
+    AgentProtocolError,
+    AgentUnreachableError,
+    AntiphonError,
+    PlatformError,
+)
+from antiphon.sdk.agent_session import AgentSession, refusal
+from antiphon.sdk.interface import (
+    Chat,
+    PlatformHealth,
+    Progress,
+    ResolvedSettings,
+    Run,
+    Session,
+)
+from antiphon.sdk.prototype_state import LocalState
+from antiphon.sdk.state import State
+from antiphon.settings import AgentSettings, General
+from antiphon.telemetry import logger
+
+GONE = frozenset({ErrorCode.THREAD_GONE})
+"""Refusals that mean that what was to be undone is not there any more."""
+
+
+class Platform:
+    """Implements `sdk.interface.Platform`. `surface` is the name under which this surface's
+    places are kept; a place of another one is refused."""
+
+    def __init__(self, state: State, client: AgentClient, session: AgentSession, *, surface: str):
+        self._state = state
+        self._client = client
+        self._session = session
+        self._surface = surface
+
+    @property
+    def state(self) -> State:
+        """Where chats and settings are kept, for what goes beyond the interface."""
+        return self._state
+
+    async def chat(self, place: Place) -> Chat:
+        self._own(place)
+        return await self._state.chat(place)
+
+    async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
+        return await self._state.new_session(chat_id, request_id)
+
+    async def move_chat(self, old: Place, new: Place) -> None:
+        self._own(old)
+        self._own(new)
+        await self._state.move_chat(old, new)
+
+    async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
+        return await self._state.resolve(chat.place, user_id)
+
+    async def answer(self, run: Run) -> AsyncGenerator[Progress, None]:
+        if await self._state.is_retired(run.thread_id):
+            gone = AgentProtocolError("The thread was forgotten.", code=ErrorCode.THREAD_GONE)
+            raise refusal(gone)
+        async with aclosing(self._session.answer(run)) as progress:
+            async for now in progress:
+                yield now
+
+    async def cancel(self, thread_id: ThreadId, run_id: RunId) -> None:
+        await self._owed(self._client.cancel(thread_id, run_id))
+
+    async def withdraw(self, thread_id: ThreadId, run_id: RunId) -> None:
+        await self._owed(self._client.withdraw(thread_id, run_id))
+
+    async def forget(self, thread_id: ThreadId) -> None:
+        await self._state.retire(thread_id)
+        await self._owed(self._client.delete(thread_id))
+
+    async def check(self) -> PlatformHealth:
+        try:
+            await self._client.check()
+        except AntiphonError as error:
+            return PlatformHealth(ok=False, detail=error.message)
+        return PlatformHealth(ok=True, detail=f"The agent at {self._client.url} answers.")
+
+    def _own(self, place: Place) -> None:
+        if place.surface != self._surface:
+            raise PlatformError(
+                f"A place of {place.surface!r} does not belong to the surface {self._surface!r}.",
+                code="wrong_surface",
+            )
+
+    async def _owed(self, verb: Awaitable[None]) -> None:
+        """Waits for what ends or erases something; that it is gone already is as good."""
+        try:
+            await verb
+        except AgentProtocolError as error:
+            if error.code in GONE:
+                return
+            if error.retryable or error.code == ErrorCode.SHUTTING_DOWN:
+                raise AgentUnreachableError(
+                    f"The agent can't do this now ({error.code}): {error.message}"
+                ) from error
+            raise
+
+
+@asynccontextmanager
+async def open_platform(
+    general: General,
+    agent: AgentSettings,
+    *,
+    answer_timeout_s: float,
+    surface: str,
+    clock: Clock,
+    chance: Chance,
+    database: str = "",
+) -> AsyncIterator[Platform]:
+    """The platform of a surface that works with the agent alone; closed when the block ends.
+
+    `agent`: `url` and `token` are used. `answer_timeout_s`: seconds without any sign of the agent
+    for a run. `database`: URL of the state, by default `state.db` in the state folder, which must
+    be there. The agent need not run yet. Raises SettingsError (address, token) and StateError."""
+    log = logger("sdk.agent")
+
+    def on_change(trouble: AntiphonError | None) -> None:
+        if trouble is None:
+            log.info("agent_connected")
+        else:
+            log.warning("agent_lost", code=trouble.code, why=trouble.message)
+
+    client = AgentClient(
+        agent.url, agent.token.reveal(), clock=clock, chance=chance, on_change=on_change
+    )
+    url = database_url(database, general.state_path(), "state.db")
+    state = await LocalState.open(url, clock=clock, chance=chance)
+    try:
+        async with client:
+            session = AgentSession(
+                client, answer_timeout_s=answer_timeout_s, clock=clock, chance=chance
+            )
+            yield Platform(state, client, session, surface=surface)
+    finally:
+        await state.close()
