@@ -15,6 +15,7 @@ import msgspec
 
 from antiphon.core.render.fence import Fence, after_line
 from antiphon.core.render.measure import EVENT_TEXT_BYTES, cost
+from antiphon.core.render.text import clean
 
 DEFAULT_LIMIT = 12_000
 """Most characters of one part; `measure.EVENT_TEXT_BYTES` may end it earlier."""
@@ -52,8 +53,8 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 def split(text: str, limit: int = DEFAULT_LIMIT) -> tuple[str, ...]:
-    """`text` (clean: `text.clean`) as parts of at most `limit` characters, each of which fits into
-    one event. Empty for a blank text. Raises ValueError for a `limit` below MIN_LIMIT.
+    """`text`, cleaned (`text.clean`), as parts of at most `limit` characters, each of which fits
+    into one event. Empty for a blank text. Raises ValueError for a `limit` below MIN_LIMIT.
 
     Stable: with more text at its end, all parts but the last stay as they are, and none goes away.
     White space at a boundary and at both ends is dropped.
@@ -78,7 +79,7 @@ class PartSplitter:
 
     def split(self, text: str) -> tuple[str, ...]:
         """See `split`."""
-        text = text.rstrip()
+        text = clean(text).rstrip()
         if not text.startswith(self._text):
             while self._cuts and not text.startswith(self._text[: self._cuts[-1].seen]):
                 self._cuts.pop()
