@@ -18,7 +18,6 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
 from antiphon.agent.engines.port import AssistantStep, StepRequest, ToolReturn, UserText
-from antiphon.agent.engines.speakers import several, spoken
 
 
 def messages(request: StepRequest) -> list[ModelMessage]:
@@ -28,11 +27,10 @@ def messages(request: StepRequest) -> list[ModelMessage]:
     parts: list[ModelRequestPart] = []
     if request.system_prompt:
         parts.append(SystemPromptPart(request.system_prompt))
-    named = several(request.history)
     for item in request.history:
         match item:
-            case UserText():
-                parts.append(UserPromptPart(spoken(item, named=named)))
+            case UserText(text):
+                parts.append(UserPromptPart(text))
             case ToolReturn(call_id, name, content, is_error):
                 parts.append(
                     ToolReturnPart(
