@@ -22,6 +22,7 @@ from antiphon.demo.synapse_config import HOST, SERVER_NAME, RateLimits
 from antiphon.errors import (
     HomeserverError,
     HomeserverUnreachableError,
+    MatrixApiError,
     MissingExtraError,
     StateError,
     StateInUseError,
@@ -157,9 +158,7 @@ class Synapse:
     async def admin_token(self) -> Secret:
         """An access token of the folder's own administrator."""
         if self._admin_token is None:
-            assert self._secrets is not None, "start it first"
-            password = Secret(self._secrets.admin_password)
-            await self.register_user(ADMIN_NAME, password, admin=True)
+            password = await self._register_admin()
             async with MatrixClient(self.url) as client:
                 login = await client.login_password(
                     ADMIN_NAME, password, device_id=_ADMIN_DEVICE, device_name="Administration"
@@ -170,6 +169,12 @@ class Synapse:
     async def lift_rate_limit(self, user_id: str) -> None:
         """From now on this user's messages, edits and joins are not limited."""
         await synapse_admin.lift_rate_limit(self.url, await self.admin_token(), user_id)
+
+    async def _register_admin(self) -> Secret:
+        assert self._secrets is not None, "start it first"
+        password = Secret(self._secrets.admin_password)
+        await self.register_user(ADMIN_NAME, password, admin=True)
+        return password
 
     async def _lock(self) -> int:
         """The folder's lock, waiting for an orphan of a killed starter to end."""
@@ -237,6 +242,12 @@ class Synapse:
             while process.poll() is None:
                 try:
                     await client.versions()
+                    # Only our own Synapse knows the secret of this folder; on a port that another
+                    # program took meanwhile, somebody else might answer.
+                    await self._register_admin()
+                except MatrixApiError:
+                    await self.kill()
+                    return False
                 except HomeserverUnreachableError:
                     if self._clock.monotonic() >= deadline:
                         raise HomeserverError(
@@ -245,8 +256,7 @@ class Synapse:
                         ) from None
                     await self._clock.sleep(_POLL_S)
                 else:
-                    # Another program's answer on a port that Synapse could not take?
-                    return process.poll() is None
+                    return True
         await self._ended()
         if not synapse_config.is_free(self.port):
             return False
