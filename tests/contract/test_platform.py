@@ -1,0 +1,384 @@
+"""What every implementation of `sdk.interface.Platform` promises: the shipped fake, and the real
+one over local state and a WebSocket. Surfaces may rely on exactly this."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+
+import pytest
+
+from antiphon.agent_api.client import AgentClient, Limits
+from antiphon.clock import SystemChance, SystemClock
+from antiphon.core.ids import ChatId, EventId, RoomId, RunId, ThreadId, UserId
+from antiphon.core.model import Place, Said
+from antiphon.errors import (
+    AgentProtocolError,
+    AgentRefusedError,
+    AgentUnreachableError,
+    PlatformError,
+)
+from antiphon.sdk.agent_session import AgentSession
+from antiphon.sdk.interface import Outcome, Platform, Progress, Run, ToolUse
+from antiphon.sdk.prototype_state import LocalState
+from antiphon.sdk.real import Platform as RealPlatform
+from antiphon.testing.agent import FakeAgent, FakePlatform
+from antiphon.testing.script import NextStep, Rewind, Step
+
+ANNA = UserId("@anna:x")
+PLACE = Place("matrix", UserId("@bot:x"), RoomId("!room:x"))
+LIMITS = Limits(connect_s=1, verb_s=0.3, backoff_s=0.02, backoff_max_s=0.1, refused_s=0.1)
+
+
+class World:
+    """A platform and what stands behind it, the same for both kinds."""
+
+    def __init__(self, platform: Platform):
+        self.platform = platform
+
+    def reply(self, *steps: Step) -> None:
+        """Queues the answer of the next new run."""
+        raise NotImplementedError
+
+    async def unreachable(self) -> None:
+        """From now on nobody answers."""
+        raise NotImplementedError
+
+    def refuse(self) -> None:
+        """From now on the token is wrong."""
+        raise NotImplementedError
+
+    def begun(self) -> int:
+        """How many runs were begun."""
+        raise NotImplementedError
+
+
+class FakeWorld(World):
+    def __init__(self) -> None:
+        self.fake = FakePlatform()
+        super().__init__(self.fake)
+
+    def reply(self, *steps: Step) -> None:
+        self.fake.reply(*steps)
+
+    async def unreachable(self) -> None:
+        self.fake.unreachable = True
+
+    def refuse(self) -> None:
+        self.fake.refused = True
+
+    def begun(self) -> int:
+        return len(self.fake.runs)
+
+
+class RealWorld(World):
+    def __init__(self, platform: RealPlatform, agent: FakeAgent):
+        super().__init__(platform)
+        self.agent = agent
+
+    def reply(self, *steps: Step) -> None:
+        self.agent.reply(*steps)
+
+    async def unreachable(self) -> None:
+        await self.agent.down()
+
+    def refuse(self) -> None:
+        self.agent.token = "another"
+        self.agent.cut()
+
+    def begun(self) -> int:
+        return len(self.agent.starts)
+
+
+@pytest.fixture(params=["fake", "real"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "fake":
+        yield FakeWorld()
+        return
+    clock, chance = SystemClock(), SystemChance()
+    async with AsyncExitStack() as stack:
+        agent = await stack.enter_async_context(FakeAgent())
+        client = await stack.enter_async_context(
+            AgentClient(agent.url, agent.token, clock=clock, chance=chance, limits=LIMITS)
+        )
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+        state = await LocalState.open(url, clock=clock, chance=chance)
+        stack.push_async_callback(state.close)
+        session = AgentSession(client, answer_timeout_s=1.0, clock=clock, chance=chance)
+        yield RealWorld(RealPlatform(state, client, session, surface="matrix"), agent)
+
+
+async def a_run(world: World, run_id: str = "t1.0", text: str = "hello") -> Run:
+    chat = await world.platform.chat(PLACE)
+    return Run(RunId(run_id), chat.session.thread_id, (Said(ANNA, text),))
+
+
+async def all_of(world: World, run: Run) -> list[Progress]:
+    return [progress async for progress in world.platform.answer(run)]
+
+
+async def last_of(world: World, run: Run) -> Progress:
+    return (await all_of(world, run))[-1]
+
+
+async def test_a_place_has_one_chat(world: World) -> None:
+    """Asked again, or at once, it is the same chat with the same session."""
+    chats = await asyncio.gather(*(world.platform.chat(PLACE) for _ in range(5)))
+    assert len(set(chats)) == 1
+    thread = Place("matrix", PLACE.account, PLACE.room, thread_root=EventId("$root"))
+    other = await world.platform.chat(thread)
+    assert other.chat_id != chats[0].chat_id
+    assert other.session.thread_id != chats[0].session.thread_id
+
+
+async def test_a_new_session_is_idempotent_by_its_request(world: World) -> None:
+    """The same request is one session; the chat's current one is the newest."""
+    chat = await world.platform.chat(PLACE)
+    first = await world.platform.new_session(chat.chat_id, "turn-1")
+    assert first.thread_id != chat.session.thread_id
+    second = await world.platform.new_session(chat.chat_id, "turn-2")
+    assert await world.platform.new_session(chat.chat_id, "turn-1") == first
+    assert (await world.platform.chat(PLACE)).session == second
+
+
+async def test_an_unknown_chat_is_refused(world: World) -> None:
+    """PlatformError, with a code."""
+    with pytest.raises(PlatformError) as caught:
+        await world.platform.new_session(ChatId("nothing"), "turn-1")
+    assert caught.value.code == "unknown_chat"
+
+
+async def test_a_moved_chat_keeps_its_memory_and_moves_onto_no_other(world: World) -> None:
+    """A room upgrade; repeated; and into a place that has a chat."""
+    new = Place("matrix", PLACE.account, RoomId("!new:x"))
+    chat = await world.platform.chat(PLACE)
+    await world.platform.move_chat(PLACE, new)
+    await world.platform.move_chat(PLACE, new)
+    moved = await world.platform.chat(new)
+    assert (moved.chat_id, moved.session) == (chat.chat_id, chat.session)
+    again = await world.platform.chat(PLACE)
+    await world.platform.move_chat(PLACE, new)
+    assert await world.platform.chat(new) == moved
+    assert await world.platform.chat(PLACE) == again
+
+
+async def test_settings_are_left_to_the_agent_unless_set(world: World) -> None:
+    """Nothing is set: every value is None."""
+    chat = await world.platform.chat(PLACE)
+    resolved = await world.platform.resolve(chat, ANNA)
+    assert resolved.model is None
+    assert resolved.tools is None
+
+
+async def test_only_the_last_progress_has_an_outcome(world: World) -> None:
+    """Text grows to the whole answer; then the outcome; then nothing."""
+    gate = asyncio.Event()
+    world.reply("one", gate, " two")
+    seen: list[Progress] = []
+    async for progress in world.platform.answer(await a_run(world)):
+        seen.append(progress)
+        if progress.text == "one":
+            gate.set()
+    assert [progress.outcome for progress in seen[:-1]] == [None] * (len(seen) - 1)
+    assert seen[-1].outcome == Outcome("success")
+    assert seen[-1].text == "one two"
+    assert all("one two".startswith(progress.text) for progress in seen)
+    assert seen[-1].model == "fake"
+
+
+async def test_steps_are_joined_by_a_blank_line_and_tools_are_shown(world: World) -> None:
+    """Text, a tool while it runs and after, text of the next step."""
+    gate, running = asyncio.Event(), ToolUse("clock", "{}")
+    done = ToolUse("clock", "{}", "noon", "ok")
+    world.reply("I look.", running, gate, done, "It is noon.", NextStep(), "", "Bye.")
+    async for progress in world.platform.answer(await a_run(world)):
+        if progress.tools == (running,):
+            gate.set()
+        last = progress
+    assert last.text == "I look.\n\nIt is noon.\n\nBye."
+    assert last.tools == (done,)
+
+
+async def test_text_shrinks_when_a_run_is_resumed(world: World) -> None:
+    """What the resumption voids is gone from the next progress on."""
+    gate = asyncio.Event()
+    world.reply("kept", NextStep(), "void", gate, Rewind(1), "new")
+    texts = []
+    async for progress in world.platform.answer(await a_run(world)):
+        texts.append(progress.text)
+        if progress.text == "kept\n\nvoid":
+            gate.set()
+    assert "kept\n\nvoid" in texts
+    assert texts[-1] == "kept\n\nnew"
+
+
+async def test_a_run_that_fails_ends_in_an_error_outcome(world: World) -> None:
+    """Code, sentence and retryability arrive; nothing is raised."""
+    failure = Outcome("error", "model_unavailable", "The model is away.", retryable=True)
+    world.reply("so f", failure)
+    last = await last_of(world, await a_run(world))
+    assert last.outcome == failure
+    assert last.text == "so f"
+
+
+async def test_asking_again_attaches_and_asks_no_model_twice(world: World) -> None:
+    """A reader that went away (or a surface that restarted) gets the same run's answer."""
+    gate = asyncio.Event()
+    world.reply("one", gate, " two")
+    run = await a_run(world)
+    async with aclosing(world.platform.answer(run)) as progress:
+        async for now in progress:
+            if now.text == "one":
+                break
+    gate.set()
+    assert (await last_of(world, run)).text == "one two"
+    assert (await all_of(world, run))[-1].text == "one two"
+    assert world.begun() == 1
+
+
+async def test_two_readers_of_one_run_get_the_same_answer(world: World) -> None:
+    """Both are told the end."""
+    gate = asyncio.Event()
+    world.reply("one", gate, " two")
+    run = await a_run(world)
+    first = asyncio.ensure_future(last_of(world, run))
+    second = asyncio.ensure_future(last_of(world, run))
+    await asyncio.sleep(0.05)
+    gate.set()
+    assert (await first).text == (await second).text == "one two"
+    assert world.begun() == 1
+
+
+async def test_a_slow_reader_gets_the_newest_state(world: World) -> None:
+    """However long it takes for one progress, it ends with the whole answer."""
+    world.reply(*[f"{n} " for n in range(200)])
+    count = 0
+    async for progress in world.platform.answer(await a_run(world)):
+        count += 1
+        last = progress
+        if count < 5:
+            await asyncio.sleep(0.02)
+    assert last.text == "".join(f"{n} " for n in range(200))
+    assert last.outcome == Outcome("success")
+
+
+async def test_another_body_under_the_same_run_is_a_conflict(world: World) -> None:
+    """Refused with the code; the message is for a person."""
+    await last_of(world, await a_run(world))
+    with pytest.raises(AgentProtocolError) as caught:
+        await last_of(world, await a_run(world, text="other"))
+    assert caught.value.code == "conflict"
+
+
+async def test_a_busy_thread_is_waited_for(world: World) -> None:
+    """A run that is asked for while another is open begins when that has ended."""
+    gate = asyncio.Event()
+    world.reply("first", gate, " done")
+    world.reply("second")
+    first_run, second_run = await a_run(world, "t1.0"), await a_run(world, "t2.0")
+    async with aclosing(world.platform.answer(first_run)) as progress:
+        async for now in progress:
+            if now.text == "first":
+                break
+    waiting = asyncio.ensure_future(last_of(world, second_run))
+    await asyncio.sleep(0.05)
+    assert world.begun() == 1
+    gate.set()
+    assert (await waiting).text == "second"
+    assert (await last_of(world, first_run)).text == "first done"
+
+
+async def test_a_cancel_ends_an_open_run_with_what_there_is(world: World) -> None:
+    """And is idempotent."""
+    world.reply("some", asyncio.Event())
+    run = await a_run(world)
+    async for progress in world.platform.answer(run):
+        last = progress
+        if progress.text == "some" and progress.outcome is None:
+            await world.platform.cancel(run.thread_id, run.run_id)
+            await world.platform.cancel(run.thread_id, run.run_id)
+    assert last.outcome == Outcome("cancelled")
+    assert last.text == "some"
+
+
+async def test_a_cancel_before_the_start_holds(world: World) -> None:
+    """The run ends as cancelled at once."""
+    run = await a_run(world)
+    await world.platform.cancel(run.thread_id, run.run_id)
+    assert (await last_of(world, run)).outcome == Outcome("cancelled")
+
+
+async def test_a_withdrawn_run_ends(world: World) -> None:
+    """Open: it is cancelled. Again: nothing happens."""
+    world.reply("some", asyncio.Event())
+    run = await a_run(world)
+    async for progress in world.platform.answer(run):
+        last = progress
+        if progress.outcome is None and progress.text:
+            await world.platform.withdraw(run.thread_id, run.run_id)
+    assert last.outcome == Outcome("cancelled")
+    await world.platform.withdraw(run.thread_id, run.run_id)
+
+
+async def test_a_forgotten_thread_never_comes_back(world: World) -> None:
+    """Its runs are refused, forgetting again is fine, and the chat has a new memory."""
+    run = await a_run(world)
+    await last_of(world, run)
+    await world.platform.forget(run.thread_id)
+    await world.platform.forget(run.thread_id)
+    with pytest.raises(AgentProtocolError) as caught:
+        await last_of(world, run)
+    assert caught.value.code == "thread_gone"
+    fresh = await a_run(world, "t2.0")
+    assert fresh.thread_id != run.thread_id
+    assert (await last_of(world, fresh)).text == "You said: hello"
+    await world.platform.cancel(run.thread_id, run.run_id)
+    await world.platform.withdraw(run.thread_id, run.run_id)
+
+
+async def test_an_unreachable_agent_raises_and_check_says_so(world: World) -> None:
+    """Every call that needs the agent; `check` never raises; chats work on."""
+    run = await a_run(world)
+    assert (await world.platform.check()).ok
+    await world.unreachable()
+    for call in (
+        last_of(world, run),
+        world.platform.cancel(run.thread_id, run.run_id),
+        world.platform.withdraw(run.thread_id, run.run_id),
+        world.platform.forget(ThreadId("thread-0000000009")),
+    ):
+        with pytest.raises(AgentUnreachableError):
+            await call
+    health = await world.platform.check()
+    assert not health.ok
+    assert health.detail
+    assert await world.platform.chat(PLACE)
+
+
+async def test_a_wrong_token_raises_and_check_says_so(world: World) -> None:
+    """AgentRefusedError from the calls."""
+    run = await a_run(world)
+    world.refuse()
+    with pytest.raises(AgentRefusedError):
+        await last_of(world, run)
+    with pytest.raises(AgentRefusedError):
+        await world.platform.cancel(run.thread_id, run.run_id)
+    assert not (await world.platform.check()).ok
+
+
+async def test_chats_do_not_wait_for_each_other(world: World) -> None:
+    """While one hangs, the others are answered, each with its own words."""
+    held = asyncio.Event()
+    world.reply(held, "late")
+    slow = asyncio.ensure_future(last_of(world, await a_run(world)))
+    await asyncio.sleep(0.02)
+    others = []
+    for n in range(10):
+        place = Place("matrix", PLACE.account, RoomId(f"!room{n}:x"))
+        chat = await world.platform.chat(place)
+        said = (Said(ANNA, f"canary-{n}"),)
+        others.append(Run(RunId(f"x{n}.0"), chat.session.thread_id, said))
+    answers = await asyncio.gather(*(last_of(world, run) for run in others))
+    assert [answer.text for answer in answers] == [f"You said: canary-{n}" for n in range(10)]
+    held.set()
+    assert (await slow).text == "late"
