@@ -15,7 +15,7 @@ import pytest
 
 from antiphon.clock import SystemClock
 from antiphon.run.child import Child, ChildSpec
-from antiphon.run.policy import Backoff, ChildEndedError
+from antiphon.run.policy import Backoff, ChildEndedError, Death
 from antiphon.run.together import run_together
 
 QUICK = Backoff(first_s=0.02, most_s=0.1)
@@ -168,6 +168,24 @@ async def test_stop_during_the_wait_for_a_restart_ends_at_once() -> None:
         began = time.monotonic()
         stop.set()
     assert time.monotonic() - began < 5
+
+
+async def test_each_death_is_told_until_the_tries_are_used_up() -> None:
+    deaths: list[Death] = []
+    one = Child(
+        ChildSpec(
+            "fake",
+            (sys.executable, "-c", "import sys; sys.exit('antiphon: No luck.')"),
+            dict(os.environ),
+        ),
+        log_line=lambda _: None,
+        on_death=deaths.append,
+        backoff=Backoff(first_s=0.01, most_s=0.01, first_tries=3),
+    )
+    with pytest.raises(ChildEndedError, match="No luck") as caught:
+        await one.run(asyncio.Event())
+    assert caught.value.exit_code == 1
+    assert deaths == [Death("fake", 1, "No luck.", 0.01)] * 2
 
 
 async def test_one_with_wrong_settings_ends_the_others_and_its_sentence_comes_out() -> None:

@@ -39,3 +39,11 @@ def test_wrong_settings_are_not_tried_again() -> None:
 
 def test_a_child_that_died_for_a_year_still_gets_a_number() -> None:
     assert after_exit(1, 0.1, 10**9, BACKOFF) == Restart(30, 10**9 + 1)
+
+
+def test_what_was_never_ready_gets_only_the_tries_that_it_has() -> None:
+    few = Backoff(first_tries=3)
+    assert after_exit(1, 0.5, 1, few, was_ready=False) == Restart(2, 2)
+    assert after_exit(1, 0.5, 2, few, was_ready=False) == GiveUp(1)
+    assert after_exit(1, 0.5, 2, few, was_ready=True) == Restart(4, 3)
+    assert after_exit(1, 0.5, 99, BACKOFF, was_ready=False) == Restart(30, 100)

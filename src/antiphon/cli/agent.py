@@ -23,6 +23,6 @@ def serve(options: Options) -> None:
 
     own = section(source, "agent", AgentSettings)
 
-    from antiphon.agent import app
+    from antiphon.agent.app import serve as serve_agent
 
-    run_service(lambda stop: app.serve(general, own, ready=announce, stop=stop))
+    run_service(lambda stop: serve_agent(general, own, ready=announce, stop=stop))

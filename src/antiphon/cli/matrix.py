@@ -26,6 +26,6 @@ def run_adapter(options: Options) -> None:
     own = section(source, "matrix", MatrixSettings)
     agent = section(source, "agent", AgentSettings)
 
-    from antiphon.adapter.matrix import app
+    from antiphon.adapter.matrix.app import run
 
-    run_service(lambda stop: app.run(general, own, agent, ready=announce, stop=stop))
+    run_service(lambda stop: run(general, own, agent, ready=announce, stop=stop))

@@ -30,9 +30,11 @@ from antiphon.demo.synapse import Synapse
 from antiphon.errors import EXIT_OK, PlatformError
 from antiphon.run import pair
 from antiphon.run.child import Child, ChildSpec
+from antiphon.run.policy import Backoff, ChildEndedError, Death
 from antiphon.settings import AgentSettings, General, MatrixSettings, Source
 
 READY_LIMIT_S = 60.0
+FIRST_TRIES = 3
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -60,11 +62,10 @@ async def run(request: Request, source: Source, general: General, agent: AgentSe
         async with AsyncExitStack() as stack:
             # The agent needs no homeserver: it starts while Synapse does.
             answering = await stack.enter_async_context(
-                _running(pair.agent_spec(config, env, between), folder.log)
+                _running(pair.agent_spec(config, env, between), folder.log, screen)
             )
             async with screen.step("Starting a homeserver"):
                 await stack.enter_async_context(synapse)
-            async with screen.step("Making the bot and a user"):
                 for name in (BOT, PERSON):
                     user = await synapse.register_user(name, folder.password(name))
                     await synapse.lift_rate_limit(user)
@@ -72,7 +73,7 @@ async def run(request: Request, source: Source, general: General, agent: AgentSe
                 general, agent, model=model, homeserver=synapse.url, server=synapse.server_name
             )
             adapting = await stack.enter_async_context(
-                _running(pair.adapter_spec(config, env, between), folder.log)
+                _running(pair.adapter_spec(config, env, between), folder.log, screen)
             )
             async with screen.step(f"Starting the agent ({model}) and the Matrix adapter"):
                 person = await stack.enter_async_context(_person(synapse, folder))
@@ -89,17 +90,34 @@ async def run(request: Request, source: Source, general: General, agent: AgentSe
 
 
 @asynccontextmanager
-async def _running(spec: ChildSpec, log: Path) -> AsyncIterator[Child]:
+async def _running(spec: ChildSpec, log: Path, screen: Screen) -> AsyncIterator[Child]:
     """A child process for as long as the block runs."""
     stop = asyncio.Event()
+
+    def died(death: Death) -> None:
+        why = death.error or f"exit code {death.exit_code}"
+        screen.progress(f"The {death.child} ended ({why}); starting it again.")
+
     with _private(log) as out:
-        child = Child(spec, log_line=lambda line: print(f"[{spec.name}] {line}", file=out))
+        child = Child(
+            spec,
+            log_line=lambda line: print(f"[{spec.name}] {line}", file=out),
+            on_death=died,
+            backoff=Backoff(first_tries=FIRST_TRIES),
+        )
         async with asyncio.TaskGroup() as group:
-            group.create_task(child.run(stop), name=spec.name)
+            group.create_task(_kept(child, stop, log), name=spec.name)
             try:
                 yield child
             finally:
                 stop.set()
+
+
+async def _kept(child: Child, stop: asyncio.Event, log: Path) -> None:
+    try:
+        await child.run(stop)
+    except ChildEndedError as error:
+        raise ChildEndedError(f"{error.message} Its log: {log}", error.exit_code) from error
 
 
 def _private(log: Path) -> TextIO:

@@ -17,7 +17,7 @@ import msgspec
 
 from antiphon import telemetry
 from antiphon.clock import Clock, SystemClock
-from antiphon.run.policy import Backoff, ChildEndedError, GiveUp, after_exit
+from antiphon.run.policy import Backoff, ChildEndedError, Death, GiveUp, after_exit
 
 READY_PREFIX = "ready "
 SENTENCE_PREFIX = "antiphon: "
@@ -37,7 +37,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
 class Child:
     """A process that is kept running by `run`.
 
-    `log_line` gets each line of the child's log. `ready` is set when it says so for the first
+    `log_line` gets each line of the child's log, `on_death` each death (by default it is logged).
+    `ready` is set when it says so for the first
     time, `url` is the address it then gave, `sentence` the last error that it told."""
 
     def __init__(
@@ -45,6 +46,7 @@ class Child:
         spec: ChildSpec,
         *,
         log_line: Callable[[str], None],
+        on_death: Callable[[Death], None] | None = None,
         clock: Clock | None = None,
         backoff: Backoff | None = None,
         grace_s: float = 10.0,
@@ -56,6 +58,7 @@ class Child:
         self.pid: int | None = None
         self._told = False
         self._log_line = log_line
+        self._on_death = on_death or self._log_death
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff()
         self._grace_s = grace_s
@@ -65,7 +68,8 @@ class Child:
         """Keeps the child running until `stop` is set, then ends it: SIGTERM, and SIGKILL for its
         process group `grace_s` seconds later. Cancelling ends it likewise.
 
-        Raises ChildEndedError when the child says that its settings are wrong (exit code 2)."""
+        Raises ChildEndedError when the child says that its settings are wrong (exit code 2), or
+        never gets ready in the tries that it has."""
         failures = 0
         while not stop.is_set():
             began = self._clock.monotonic()
@@ -73,23 +77,26 @@ class Child:
             if stop.is_set():
                 return
             lived = self._clock.monotonic() - began
-            match after_exit(code, lived, failures, self._backoff):
+            told = self.sentence if self._told else ""
+            was_ready = self.ready.is_set()
+            match after_exit(code, lived, failures, self._backoff, was_ready=was_ready):
                 case GiveUp(exit_code):
-                    told = self.sentence if self._told else ""
                     raise ChildEndedError(
-                        told or f"The {self.spec.name} ended with exit code {exit_code}.",
-                        exit_code,
+                        told or f"The {self.spec.name} ended with exit code {code}.", exit_code
                     )
                 case restart:
                     failures = restart.failures
-                    self._log.warning(
-                        "child_died",
-                        child=self.spec.name,
-                        exit_code=code,
-                        error=self.sentence if self._told else None,
-                        restart_in_s=restart.delay_s,
-                    )
+                    self._on_death(Death(self.spec.name, code, told, restart.delay_s))
                     await self._either(stop.wait(), self._clock.sleep(restart.delay_s))
+
+    def _log_death(self, death: Death) -> None:
+        self._log.warning(
+            "child_died",
+            child=death.child,
+            exit_code=death.exit_code,
+            error=death.error or None,
+            restart_in_s=death.restart_in_s,
+        )
 
     async def _once(self, stop: asyncio.Event) -> int:
         """One life of the child; returns its exit code (negative: the signal)."""
