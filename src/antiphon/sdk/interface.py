@@ -82,10 +82,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class PlatformHealth(msgspec.Struct, frozen=True):
-    """Whether the platform can be reached, and a sentence that says so."""
+    """Whether the platform can be reached, and a sentence that says so. `code`: of the error
+    when it can't, such as `agent_refused` for a token that the agent does not accept."""
 
     ok: bool
     detail: str
+    code: str = ""
 
 
 class Platform(Protocol):

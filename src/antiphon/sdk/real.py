@@ -90,7 +90,7 @@ class Platform:
         try:
             await self._client.check()
         except AntiphonError as error:
-            return PlatformHealth(ok=False, detail=error.message)
+            return PlatformHealth(ok=False, detail=error.message, code=error.code)
         return PlatformHealth(ok=True, detail=f"The agent at {self._client.url} answers.")
 
     def _own(self, place: Place) -> None:

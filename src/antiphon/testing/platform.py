@@ -151,7 +151,7 @@ class FakePlatform:
         try:
             self._reach()
         except AntiphonError as error:
-            return PlatformHealth(ok=False, detail=error.message)
+            return PlatformHealth(ok=False, detail=error.message, code=error.code)
         return PlatformHealth(ok=True, detail="The agent can be reached.")
 
     # --- inside ---------------------------------------------------------------------------------

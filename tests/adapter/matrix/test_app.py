@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from antiphon.adapter.matrix.contents import mark_of
-from antiphon.errors import AgentUnreachableError, TokenRevokedError
+from antiphon.errors import AgentRefusedError, AgentUnreachableError, TokenRevokedError
 from antiphon.sdk.interface import Outcome
 from antiphon.settings import MatrixSettings
 from antiphon.testing import homeserver_faults as faults
@@ -335,19 +335,37 @@ def _last(world: World) -> bool:
     return any(mark is not None and mark.get("last") for mark in marks)
 
 
+async def _until_it_ends(adapter: AdapterUnderTest, act: Any = lambda: None) -> None:
+    async with adapter.running() as task:
+        act()
+        await asyncio.wait([task], timeout=5)
+
+
 async def test_a_revoked_token_ends_it_with_a_clear_error(world: World) -> None:
     with pytest.raises(TokenRevokedError):
-        async with world.adapter.running() as task:
-            world.server.revoke(world.bot)
-            await asyncio.wait([task], timeout=5)
+        await _until_it_ends(world.adapter, lambda: world.server.revoke(world.bot))
     assert len(world.server.asked("sync")) < 10
+
+
+async def test_a_refused_agent_token_ends_it_and_the_question_waits(world: World) -> None:
+    async with world.adapter.running():
+        pass
+    world.platform.refused = True
+    world.ask("hi")
+    with pytest.raises(AgentRefusedError):
+        await _until_it_ends(world.adapter)
+    world.platform.refused = False
+    async with world.adapter.running():
+        await world.answered()
+    assert world.shown() == ["You said: hi"]
 
 
 async def test_answers_in_a_thread_stay_in_it(world: World) -> None:
     async with world.adapter.running():
         root = world.ask("root")
         await world.answered()
-        world.ask("inside", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
+        relation = {"rel_type": "m.thread", "event_id": root}
+        world.server.say(world.room, world.ada, "inside", **{"m.relates_to": relation})
         await world.answered(2)
     relation = world.roots()[1]["content"]["m.relates_to"]
     assert (relation["rel_type"], relation["event_id"]) == ("m.thread", root)

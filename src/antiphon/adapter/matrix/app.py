@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
 
 from antiphon.adapter.matrix.service import serve
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
-from antiphon.clock import SystemChance, SystemClock
+from antiphon.clock import Clock, SystemChance, SystemClock
 from antiphon.core.ids import UserId
 from antiphon.db import StateLock
+from antiphon.errors import HomeserverUnreachableError, SettingsError
 from antiphon.sdk.real import open_platform
 from antiphon.settings import AgentSettings, General, MatrixSettings
+from antiphon.telemetry import logger
 
 SURFACE = "matrix"
+LONGEST_PAUSE_S = 60.0
+
+T = TypeVar("T")
 
 
 async def run(
@@ -30,18 +37,17 @@ async def run(
     """Runs the adapter until `stop` is set (or SIGTERM or SIGINT where `stop` is None).
 
     `ready` is called with the operations URL once the first sync is journalled. Raises
-    SettingsError, StateError, LoginError, TokenRevokedError, HomeserverUnreachableError (only at
-    start) and what the database raises."""
+    SettingsError, StateError, LoginError, TokenRevokedError, AgentRefusedError and what the
+    database raises."""
     state = general.state_path()
     clock, chance = SystemClock(), SystemChance()
     stop = stop or _stop_on_signals()
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock.acquire(state, SURFACE, what="A Matrix adapter"))
         client = await stack.enter_async_context(MatrixClient(matrix.homeserver))
-        stored = login.load(state)
-        signed_in = await login.sign_in(client, matrix, stored)
-        if signed_in != stored:
-            login.save(state, signed_in)
+        signed_in = await _unless(stop, _sign_in(client, matrix, state, clock))
+        if signed_in is None:
+            return
         platform = await stack.enter_async_context(
             open_platform(
                 general,
@@ -63,6 +69,44 @@ async def run(
             ready or (lambda _: None),
             stop,
         )
+
+
+async def _sign_in(
+    client: MatrixClient, matrix: MatrixSettings, state: Path, clock: Clock
+) -> login.StoredLogin:
+    """Signs in, and keeps the login.
+
+    A homeserver that has worked before is waited for: after a power cut it may come up later than
+    we do. One that never has is taken for a wrong setting (SettingsError)."""
+    stored = login.load(state)
+    pause = 1.0
+    while True:
+        try:
+            signed_in = await login.sign_in(client, matrix, stored)
+        except HomeserverUnreachableError as error:
+            if stored is None or stored.homeserver != client.homeserver:
+                raise SettingsError(
+                    f"{error.message} Check [matrix] homeserver and that it runs, then start again."
+                ) from error
+            logger("matrix").warning("homeserver_away", error=error.message, again_in_s=pause)
+            await clock.sleep(pause)
+            pause = min(LONGEST_PAUSE_S, pause * 2)
+        else:
+            if signed_in != stored:
+                login.save(state, signed_in)
+            return signed_in
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives, or None when `stop` is set first (`work` is cancelled then)."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        task.cancel()
+        stopped.cancel()
+        await asyncio.wait([task, stopped])
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -25,7 +25,7 @@ from antiphon.core.model import Said, TurnState
 from antiphon.core.pacing import EditPacer, SendClass
 from antiphon.core.render.answer import error_id, failed, finished, stopped
 from antiphon.core.render.split import split
-from antiphon.errors import PlatformError
+from antiphon.errors import AgentRefusedError, PlatformError
 from antiphon.sdk.interface import Platform, Progress, Run
 from antiphon.telemetry import logger
 
@@ -120,6 +120,8 @@ class TurnRunner:
                         seconds = (self._clock.now_ms() - turn.created_ms) / 1000
                         self._metrics.first_text.observe(seconds)
                     slot.put(last.text)
+        except AgentRefusedError:
+            raise  # a wrong setting of the operator's, not this question's fault: it waits
         except PlatformError as error:
             await self._owe_cancel(turn)
             return self._error(turn, slot.text, error.code, error.message)

@@ -30,7 +30,7 @@ from antiphon.core.commands import STANDARD
 from antiphon.core.ids import UserId
 from antiphon.core.pacing import EditPacer
 from antiphon.db import database_url
-from antiphon.errors import HomeserverError
+from antiphon.errors import AgentRefusedError, HomeserverError
 from antiphon.sdk.interface import Platform
 from antiphon.settings import MatrixSettings
 from antiphon.telemetry import logger
@@ -100,9 +100,20 @@ async def serve(
             group.create_task(stopper.run())
             group.create_task(arrivals.run())
             group.create_task(sync.run(lambda: ready(address)))
+            group.create_task(_meet(platform))
             group.create_task(_introduce(client, me, matrix.display_name))
             log.info("started", user=me, device=device_id, operations=address)
         log.info("stopped", user=me)
+
+
+async def _meet(platform: Platform) -> None:
+    """Tells at once, not at the first question, whether the agent can be reached; a refused token
+    ends the adapter (AgentRefusedError)."""
+    health = await platform.check()
+    if health.code == AgentRefusedError.code:
+        raise AgentRefusedError(health.detail)
+    if not health.ok:
+        logger("matrix").warning("agent_away", detail=health.detail)
 
 
 async def _introduce(client: MatrixClient, me: UserId, name: str) -> None:
