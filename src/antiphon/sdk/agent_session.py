@@ -19,6 +19,8 @@ SENTENCES = {
     ErrorCode.INPUT_TOO_LARGE: "Your message is too long for me. Please send a shorter one.",
     ErrorCode.FRAME_TOO_LARGE: "Your message is too long for me. Please send a shorter one.",
     ErrorCode.BAD_FRAME: "I could not pass your message on. Please write it in another way.",
+    ErrorCode.UNKNOWN_TYPE: "I could not pass your message on: agent and surface do not match.",
+    ErrorCode.TOO_MANY: "Too many conversations go on at once. Please try again in a moment.",
     ErrorCode.CONFLICT: "This question was asked before with other words. Please send it again.",
     ErrorCode.THREAD_BUSY: "An earlier question here is still being answered. Please try later.",
     ErrorCode.THREAD_GONE: "This conversation was erased. Begin a new one and ask again.",
@@ -33,7 +35,7 @@ RETRY_S = 0.2
 RETRY_MOST_S = 5.0
 """The first and the longest wait before asking again what may soon be granted."""
 
-PASSING = frozenset({ErrorCode.THREAD_BUSY, ErrorCode.SHUTTING_DOWN})
+PASSING = frozenset({ErrorCode.THREAD_BUSY, ErrorCode.TOO_MANY, ErrorCode.SHUTTING_DOWN})
 
 
 def refusal(error: AgentProtocolError) -> AgentProtocolError:
