@@ -50,8 +50,6 @@ def test_a_fence_in_a_list_is_closed_inside_of_the_list() -> None:
     assert fence is not None
     assert fence.closing == "   ```"
     assert fence.reopening == "```py"
-    assert fence.dedented("     y") == "  y"
-    assert fence.dedented(" y") == "y"
 
 
 def test_a_closed_fence_is_not_open_at_the_end() -> None:

@@ -205,15 +205,55 @@ def test_a_code_block_that_ends_at_a_boundary_leaves_no_empty_one_behind() -> No
             assert "```py\n```" not in part
 
 
-def test_a_code_block_in_a_list_loses_its_indentation_with_its_list() -> None:
-    text = "1. So:\n   ```py\n" + "   if x:\n       y()\n" * 60 + "   ```\n\n2. Next"
-    parts = split(text, MIN_LIMIT)
+def code_block(margin: str, marks: str, lines: int) -> str:
+    body = "".join(f"{margin}    y({i})\n\n{margin}x = {i}\n" for i in range(lines))
+    return f"{margin}{marks}py\n{body}{margin}{marks}\n"
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """Markdown as models write it: prose, lists, tables, and code in all of them."""
+    marks, lines = draw(st.sampled_from(["```", "````", "~~~"])), draw(st.integers(0, 8))
+    nested = "".join(f"{n}. Do this\n\n{code_block('   ', marks, lines)}\n" for n in (1, 2, 3))
+    quoted = "".join(f"> {line}\n" for line in code_block("", marks, lines).splitlines())
+    blocks = [
+        *("Some words here. " * (3 * lines + 1) + "\n\n", code_block("", marks, lines), nested),
+        *(
+            quoted + "\n",
+            "- a\n  - b\n" + code_block("    ", marks, lines) + "- c\n\n",
+            "## Head\n\n",
+        ),
+        *(
+            "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * lines + "\n",
+            f"- `x`\n{code_block('  ', marks, 2)}",
+        ),
+    ]
+    return "".join(draw(st.lists(st.sampled_from(blocks), min_size=3, max_size=14)))
+
+
+@given(documents(), st.sampled_from([256, 400, 800]))
+def test_each_part_closes_the_code_that_it_begins_also_in_lists_and_quotes(
+    text: str, limit: int
+) -> None:
+    """What is written after a part is outside of its code."""
+    for part in split(text, limit)[:-1]:
+        html = to_html(f"{part}\n\n*after*")
+        assert html is not None
+        assert html.endswith("<em>after</em></p>"), part
+
+
+def test_a_part_that_begins_in_a_list_loses_the_lists_indentation() -> None:
+    """Four spaces at the beginning of a message would make code of it."""
+    code = "1. So:\n   ```py\n" + "   if x:\n       y()\n" * 60 + "   ```\n\n2. Next"
+    parts = split(code, MIN_LIMIT)
     assert parts[0].endswith("\n   ```")
     for part in parts[1:-1]:
         assert part.startswith("```py\n")
         assert part.endswith("\n```")
         assert "\n   if" not in part
-    assert to_html(parts[-1].split("```py\n")[0] or parts[-1]) is not None or parts[-1]
+    nested = "- top\n" + "".join(f"    - nested {n} with more\n" for n in range(40))
+    for part in split(nested, MIN_LIMIT)[1:]:
+        assert all(line.startswith("- nested") for line in part.split("\n"))
 
 
 def test_it_takes_bounded_time() -> None:

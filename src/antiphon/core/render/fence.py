@@ -31,11 +31,6 @@ class Fence(msgspec.Struct, frozen=True):
         return f"{self.quote}{self.marks}{self.language}"
 
     @property
-    def reclosing(self) -> str:
-        """The line that closes it where it was opened by `reopening`."""
-        return f"{self.quote}{self.marks}"
-
-    @property
     def closing(self) -> str:
         """The line that closes it where it was opened."""
         return f"{self.quote}{self.margin}{self.marks}"
@@ -55,11 +50,6 @@ class Fence(msgspec.Struct, frozen=True):
 
     def _unquoted(self, line: str) -> str:
         return line.lstrip("> \t") if self.quote else line
-
-    def dedented(self, line: str) -> str:
-        """`line` of the code without the indentation that it had from its list."""
-        space = len(line) - len(line.lstrip(" \t"))
-        return line[min(space, len(self.margin)) :]
 
 
 def opened_by(line: str) -> Fence | None:

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import msgspec
 
-from antiphon.core.render.fence import Fence, after_line
+from antiphon.core.render.fence import Fence, after_line, open_at_end
 from antiphon.core.render.measure import EVENT_TEXT_BYTES, cost
 from antiphon.core.render.text import clean
 
@@ -96,7 +96,7 @@ class PartSplitter:
             start, fence = cut.next_start, cut.fence
         parts = [cut.part for cut in self._cuts]
         if start < len(text):
-            parts.append(_part(text[start:], fence, None))
+            parts.append(_part(text, start, len(text), fence, None))
         return tuple(parts)
 
 
@@ -134,7 +134,7 @@ def _next_cut(text: str, start: int, fence: Fence | None, limit: int) -> _Cut | 
     # At least one character, whatever it costs: a part must come to an end.
     end, next_start, after = _boundary(text, start, max(full, start + 1), fence)
     seen = next(i for i in range(full, len(text)) if not text[i].isspace()) + 1
-    return _Cut(_part(text[start:end], fence, after), next_start, after, max(seen, end))
+    return _Cut(_part(text, start, end, fence, after), next_start, after, max(seen, end))
 
 
 def _boundary(
@@ -144,7 +144,7 @@ def _boundary(
     start, and the fence open there. text[full] exists, nothing after it is looked at."""
     floor = start + (full - start) // 2
     best: tuple[_Rank, int, Fence | None] | None = None
-    line_start, current = start, fence
+    line_start, current = start - _margin(text, start), fence
     while (line_end := text.find("\n", line_start, full + 1)) >= 0:
         before, current = current, after_line(current, text[line_start:line_end])
         if line_end >= floor and line_end > start:
@@ -207,23 +207,36 @@ def _is_flag(char: str) -> bool:
     return "\U0001f1e6" <= char <= "\U0001f1ff"
 
 
-def _part(body: str, opened: Fence | None, open_after: Fence | None) -> str:
-    """A part's text: the code block it begins in opened anew, the one it ends in closed."""
-    if opened is not None:
-        body = f"{opened.reopening}\n{_dedented(body, opened)}"
+def _part(text: str, start: int, end: int, opened: Fence | None, open_after: Fence | None) -> str:
+    """The text of the part text[start:end]: the code block it begins in opened anew, the one it
+    ends in closed, and without the indentation of a list that began in an earlier part."""
+    if opened is None:
+        body = _dedented(text[start:end], _margin(text, start), None)
+    else:
+        body = f"{opened.reopening}\n{_dedented(text[start:end], len(opened.margin), opened)}"
     body = body.rstrip()
     if open_after is not None:
-        closing = open_after.reclosing if open_after is opened else open_after.closing
-        body = f"{body}\n{closing}"
+        body = f"{body}\n{(open_at_end(body) or open_after).closing}"
     return body
 
 
-def _dedented(body: str, fence: Fence) -> str:
-    if not fence.margin:
+def _margin(text: str, start: int) -> int:
+    """How far the line that begins at text[start] is indented; 0 in the middle of a line."""
+    lead = text[text.rfind("\n", 0, start) + 1 : start]
+    return 0 if lead.strip() else len(lead)
+
+
+def _dedented(body: str, margin: int, fence: Fence | None) -> str:
+    """`body` with lines less indented by `margin`, up to the first that is not so far indented;
+    in the code block that it begins in, all lines."""
+    if not margin:
         return body
     lines = body.split("\n")
     for index, line in enumerate(lines):
-        lines[index] = fence.dedented(line)
-        if fence.is_closed_by(line):
+        space = len(line) - len(line.lstrip(" \t"))
+        if fence is not None:
+            fence = after_line(fence, line)
+        elif line.strip() and space < margin and index:
             break
+        lines[index] = line[min(space, margin) :]
     return "\n".join(lines)
