@@ -65,6 +65,11 @@ class Conversation:
             max_output_tokens=max_output_tokens,
         )
 
+    def request_of(self, text: str) -> StepRequest:
+        """A first step that asks `text`."""
+        self.history.append(UserText(text))
+        return self.request()
+
     async def say(self, text: str, *, author: str | None = None) -> str:
         """Asks `text`, runs the tools that the engine asks for, returns the answer's text."""
         self.history.append(UserText(text, author))

@@ -60,6 +60,8 @@ class ModelServer:
         self.api_key = api_key
         self.models = models
         self.requests: list[SeenRequest] = []
+        self.keys: list[str] = []
+        """The key of every request of any kind, refused ones included."""
         self.resume = asyncio.Event()
         """Set it to let hanging requests go on."""
         self._faults: deque[Fault] = deque()
@@ -76,6 +78,7 @@ class ModelServer:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/responses", self._list)
         app.router.add_get("/v1/models/{name}", self._model)
         # Without handler_cancellation a handler would never learn that its client has gone.
         self._runner = web.AppRunner(
@@ -110,6 +113,7 @@ class ModelServer:
 
     def _refused(self, request: web.Request, model: str | None) -> web.Response | None:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.keys.append(key)
         if self.api_key is not None and key != self.api_key:
             return _error(401, "invalid_api_key", f"Incorrect API key provided: {key}.")
         if self.models is not None and model is not None and model not in self.models:

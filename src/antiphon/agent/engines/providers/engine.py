@@ -95,10 +95,10 @@ class ProviderEngine:
         name = model or self._default_model
         async with self._loading:
             if name not in self._backends:
-                self._backends[name] = await asyncio.to_thread(
-                    _build, self.name, name, self._settings
-                )
-        self._ensure_open()
+                backend = await asyncio.to_thread(_build, self.name, name, self._settings)
+                self._ensure_open()
+                await backend.open()
+                self._backends[name] = backend
         return self._backends[name]
 
     def _ensure_open(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import httpx2
@@ -30,16 +30,29 @@ OPENAI_URL = "https://api.openai.com/v1"
 KEEPALIVE_S = 55.0
 """How long an idle connection is kept: most servers and load balancers close after 60 s."""
 CHECK_TIMEOUT_S = 3.0
+NO_KEY = "no-key-set"
+"""What a server gets whose address is set without a key: clients insist on sending one."""
 
 
 class Backend:
-    """A model, ready to be asked, and what must be closed after it."""
+    """A model, ready to be asked after `open`, and what must be closed after it."""
 
-    def __init__(self, model: Model, client: openai.AsyncOpenAI | None, closing: AsyncExitStack):
+    def __init__(
+        self,
+        model: Model,
+        client: openai.AsyncOpenAI | None,
+        owned: list[AbstractAsyncContextManager[Any]],
+    ):
         self.model = model
         self._client = client
-        self._closing = closing
+        self._owned = owned
+        self._closing = AsyncExitStack()
         self._max_retries = "max_retries" not in type(model).unsupported_settings
+
+    async def open(self) -> None:
+        """Takes the connections into this event loop."""
+        for owned in self._owned:
+            await self._closing.enter_async_context(owned)
 
     def settings(self, max_tokens: int) -> dict[str, Any]:
         """The request's settings: retries are the engine's own, and nobody else's."""
@@ -105,7 +118,8 @@ def build(provider: str, model: str, settings: AgentSettings) -> Backend:
         ) from error
     except ImportError as error:
         raise MissingExtraError(
-            f"[agent] model: {provider} needs a package: install antiphon[models-all]."
+            f"[agent] model: {provider}:{model} needs a package: install antiphon[models-all], or "
+            f"pydantic-ai-slim[{provider}]."
         ) from error
 
 
@@ -115,28 +129,29 @@ def _openai(model: str, settings: AgentSettings) -> Backend:
             max_connections=1_000, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_S
         )
     )
-    key = settings.api_key.reveal() or None
+    key = settings.api_key.reveal()
     provider: OpenAIProvider | OpenAICompatibleProvider
     if settings.base_url and settings.base_url.rstrip("/") != OPENAI_URL:
-        # This provider never takes OPENAI_API_KEY from the environment: an OpenAI key must not
-        # reach another server. Without a key it sends a placeholder, as local servers need none.
+        # OPENAI_API_KEY of the environment must not reach another server.
         provider = OpenAICompatibleProvider(
-            "openai-compatible", base_url=_url(settings), api_key=key, http_client=client
+            "openai-compatible",
+            base_url=_url(settings),
+            api_key=key or NO_KEY,
+            http_client=client,
         )
     else:
         provider = OpenAIProvider(base_url=OPENAI_URL, api_key=_openai_key(key), http_client=client)
-    closing = AsyncExitStack()
-    closing.push_async_callback(client.aclose)
-    return Backend(OpenAIChatModel(model, provider=provider), provider.client, closing)
+    return Backend(OpenAIChatModel(model, provider=provider), provider.client, [client])
 
 
-def _openai_key(key: str | None) -> str | None:
-    if key is None and not os.environ.get("OPENAI_API_KEY"):
+def _openai_key(key: str) -> str:
+    found = key or os.environ.get("OPENAI_API_KEY")
+    if not found:
         raise SettingsError(
             "[agent] api_key: OpenAI needs a key. Set it (or ANTIPHON_AGENT__API_KEY), or set "
             "`base_url` to a server that needs none."
         )
-    return key
+    return found
 
 
 def _url(settings: AgentSettings) -> str:
@@ -163,17 +178,16 @@ def _other(name: str, model: str, settings: AgentSettings) -> Backend:
         return made[0]
 
     found = infer_model(f"{name}:{model}", provider_factory=make)
-    closing = AsyncExitStack()
-    for provider in made:
-        closing.push_async_exit(provider)
-    return Backend(found, None, closing)
+    return Backend(found, None, list(made))
 
 
 def _arguments(kind: type[Provider[Any]], name: str, settings: AgentSettings) -> dict[str, str]:
     """Key and address for a provider's constructor; what is not set it takes from its own
-    environment variables."""
+    environment variables, but never a key for an address that we gave it."""
     known = inspect.signature(kind.__init__).parameters
     given = {"api_key": settings.api_key.reveal(), "base_url": settings.base_url}
+    if settings.base_url and "api_key" in known:
+        given["api_key"] = given["api_key"] or NO_KEY
     found = {key: value for key, value in given.items() if value}
     for key in found:
         if key not in known:
