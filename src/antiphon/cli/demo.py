@@ -14,6 +14,7 @@ import click
 from antiphon.cli.options import Options, path_option, prepare
 
 EXIT_SIGNAL = 128
+IMPATIENT_S = 1.0
 
 
 @click.command()
@@ -49,9 +50,17 @@ async def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
     task = asyncio.create_task(work)
     got: list[int] = []
 
+    impatient_at = 0.0
+
     def interrupt(number: int) -> None:
+        nonlocal impatient_at
+        # One Ctrl-C can arrive twice (from the terminal and from what started us), and must not
+        # cut the clean end short; a second one later may.
+        if not got or loop.time() >= impatient_at:
+            task.cancel()
+        if not got:
+            impatient_at = loop.time() + IMPATIENT_S
         got.append(number)
-        task.cancel()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
