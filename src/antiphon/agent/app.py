@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -49,57 +49,94 @@ async def serve(
     a port in use, a model that can't work), StateInUseError, SchemaTooNewError, DatabaseError."""
     tokens = Tokens(settings)
     state = general.state_path()
-    clock, chance = clock or SystemClock(), chance or SystemChance()
-    by_name = {tool.spec.name: tool for tool in (default_tools() if tools is None else tools)}
-    with StateLock.acquire(state, "agent", what="An agent"), _signals(stop) as stopping:
-        database = await Database.open(
-            database_url(settings.database, state, "agent.db"), MIGRATIONS
+    async with AsyncExitStack() as stack:
+        stack.enter_context(StateLock.acquire(state, "agent", what="An agent"))
+        stopping = stack.enter_context(_signals(stop))
+        url = database_url(settings.database, state, "agent.db")
+        database = await Database.open(url, MIGRATIONS)
+        stack.push_async_callback(database.close)
+        engines = registry(settings, state)
+        stack.push_async_callback(engines.close)
+        await _check(engines)
+        stack.enter_context(_bare_errors())
+        parts = _Parts(
+            group=await stack.enter_async_context(asyncio.TaskGroup()),
+            database=database,
+            engines=engines,
+            tools={tool.spec.name: tool for tool in tools or default_tools()},
+            settings=settings,
+            clock=clock or SystemClock(),
+            chance=chance or SystemChance(),
         )
-        try:
-            engines = registry(settings, state)
-            try:
-                await _check(engines)
-                async with asyncio.TaskGroup() as group:
-                    hub = Hub()
-                    supervisor = Supervisor(
-                        group=group,
-                        hub=hub,
-                        database=database,
-                        registry=engines,
-                        tools=by_name,
-                        clock=clock,
-                        chance=chance,
-                    )
-                    service = Service(
-                        hub=hub,
-                        database=database,
-                        supervisor=supervisor,
-                        registry=engines,
-                        tools=by_name,
-                        settings=settings,
-                        clock=clock,
-                    )
-                    front = Front(
-                        service=service,
-                        registry=engines,
-                        tokens=tokens,
-                        chance=chance,
-                        version=version("antiphon"),
-                    )
-                    async with _listening(front, settings) as server:
-                        resumed = await supervisor.resume_all()
-                        url = _url(server)
-                        telemetry.logger("agent").info("agent ready", url=url, resumed=resumed)
-                        if ready is not None:
-                            ready(url)
-                        await stopping.wait()
-                        service.stopping = True
-                        await supervisor.stop()
-            finally:
-                await engines.close()
-        finally:
-            await database.close()
+        server = await stack.enter_async_context(_listening(parts.front(tokens), settings))
+        resumed = await parts.supervisor.resume_all()
+        await server.start_serving()
+        telemetry.logger("agent").info("agent ready", url=_url(server), resumed=resumed)
+        if ready is not None:
+            ready(_url(server))
+        await stopping.wait()
+        parts.service.stopping = True
+        await parts.supervisor.stop()
     telemetry.logger("agent").info("agent stopped")
+
+
+class _Parts:
+    """The parts of one service, built from what they need."""
+
+    def __init__(
+        self,
+        *,
+        group: asyncio.TaskGroup,
+        database: Database,
+        engines: EngineRegistry,
+        tools: dict[str, Tool],
+        settings: AgentSettings,
+        clock: Clock,
+        chance: Chance,
+    ):
+        hub = Hub()
+        self._engines = engines
+        self._chance = chance
+        self.supervisor = Supervisor(
+            group=group,
+            hub=hub,
+            database=database,
+            registry=engines,
+            tools=tools,
+            clock=clock,
+            chance=chance,
+        )
+        self.service = Service(
+            hub=hub,
+            database=database,
+            supervisor=self.supervisor,
+            registry=engines,
+            tools=tools,
+            settings=settings,
+            clock=clock,
+        )
+
+    def front(self, tokens: Tokens) -> Front:
+        """The port that serves them."""
+        return Front(
+            service=self.service,
+            registry=self._engines,
+            tokens=tokens,
+            chance=self._chance,
+            version=version("antiphon"),
+        )
+
+
+@contextmanager
+def _bare_errors() -> Iterator[None]:
+    """Lets the one error that ended a task group out as itself."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        first: Exception = group
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group
 
 
 async def _check(engines: EngineRegistry) -> None:

@@ -52,7 +52,8 @@ class Front:
         self._sockets = 0
 
     async def listen(self, host: str, port: int) -> Server:
-        """Listens. Raises SettingsError when the port is taken or the address is not ours."""
+        """Takes the port; the caller lets requests in by `start_serving`. Raises SettingsError
+        when the port is taken or the address is not ours."""
         # The library logs each failed handshake with a traceback: any port scan would fill the
         # log. What matters is logged here.
         quiet = logging.getLogger("antiphon.agent.websockets")
@@ -70,6 +71,7 @@ class Front:
                 ping_timeout=PING_S,
                 close_timeout=CLOSE_S,
                 logger=quiet,
+                start_serving=False,
             )
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE

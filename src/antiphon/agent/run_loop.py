@@ -52,6 +52,9 @@ from antiphon.errors import SettingsError, StateError
 MAX_ANSWER_CHARS = 150_000
 """A run whose answer grows above this ends in an error: its last event must fit into a frame."""
 
+MAX_DELTA_CHARS = 50_000
+"""Reasoning is not kept, so it is not bounded; one delta of it is."""
+
 MAX_ARGS_CHARS = 50_000
 """The same for the arguments of one call."""
 
@@ -188,7 +191,9 @@ class RunLoop:
         if self._open != "reasoning":
             self._open = "reasoning"
             await self._recorder.commit(draft(ReasoningStart, step=step))
-        await self._recorder.stream(draft(ReasoningDelta, step=step, text=text))
+        for start in range(0, len(text), MAX_DELTA_CHARS):
+            piece = text[start : start + MAX_DELTA_CHARS]
+            await self._recorder.stream(draft(ReasoningDelta, step=step, text=piece))
 
     def _new_step(self) -> None:
         self._parts, self._open, self._text_began = [], "", False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from antiphon.agent.model import RunRow, StepRow
 from antiphon.agent_api.answer import Answer
 from antiphon.agent_api.messages import MAX_FRAME_BYTES, Snapshot, ToolState
 
@@ -23,6 +24,25 @@ def live(answer: Answer, thread_id: str, seq: int) -> Snapshot:
         texts=answer.texts,
         tools=answer.tools,
         model=answer.model,
+    )
+
+
+def stored(run: RunRow, steps: tuple[StepRow, ...], seq: int) -> Snapshot:
+    """The state of a run by its rows, at `seq`."""
+    return Snapshot(
+        thread_id=run.thread.thread_id,
+        run_id=run.run_id,
+        attempt=run.attempt,
+        seq=seq,
+        status="cancelled" if run.status == "withdrawn" else run.status,
+        texts=tuple(step.text for step in steps),
+        tools=tuple(
+            ToolState(call.call_id, call.name, call.step, call.args, call.content, call.outcome)
+            for step in steps
+            for call in step.calls
+        ),
+        model=run.settings.model if run.settings else None,
+        error=run.error,
     )
 
 

@@ -6,7 +6,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import msgspec
+
 from antiphon import telemetry
+from antiphon.agent import snapshots
 from antiphon.agent.calls import CallRunner
 from antiphon.agent.hub import Hub, ThreadState
 from antiphon.agent.live import Interrupted, LiveRun, Reason
@@ -15,7 +18,7 @@ from antiphon.agent.ports import EngineRegistry
 from antiphon.agent.problems import report
 from antiphon.agent.recorder import Recorder
 from antiphon.agent.run_loop import RunLoop
-from antiphon.agent.store import lifecycle, reading, runs, steps
+from antiphon.agent.store import lifecycle, runs, steps
 from antiphon.agent.thread_access import StoredThread
 from antiphon.agent.tools.port import Tool
 from antiphon.agent_api.answer import Answer
@@ -26,6 +29,13 @@ from antiphon.errors import DatabaseError, LeaseLostError
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 30.0
 """Between attempts while the database fails."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """An attempt that this process may work on: the run, and its whole steps."""
+
+    run: RunRow
+    steps: tuple[StepRow, ...] = ()
 
 
 class Supervisor:
@@ -51,10 +61,12 @@ class Supervisor:
         self._chance = chance
 
     async def resume_all(self) -> int:
-        """Takes over every run that an earlier process left; returns how many."""
+        """Takes over every run that an earlier process left, and returns how many; readers that
+        come after this see them resumed. Raises DatabaseError."""
         left = await self._database.read(runs.all_running)
         for thread, run_id in left:
-            self._launch(self._hub.hold(thread), run_id, None)
+            state = self._hub.hold(thread)
+            self._launch(state, run_id, await self._take_over(state, run_id))
         return len(left)
 
     def start(self, state: ThreadState, started: lifecycle.Started, *, parked: bool) -> None:
@@ -69,16 +81,16 @@ class Supervisor:
         for frame in started.frames:
             state.log.publish(frame, None, committed=True)
         if runs_now:
-            self._launch(self._hub.hold(state.thread), started.run.run_id, started.run)
+            self._launch(self._hub.hold(state.thread), run.run_id, Taken(run))
 
-    def _launch(self, state: ThreadState, run_id: str, run: RunRow | None) -> None:
+    def _launch(self, state: ThreadState, run_id: str, taken: Taken | None) -> None:
         live = LiveRun(state.thread, run_id)
         state.run = live
-        self._group.create_task(self._keep(state, live, run), name=f"run {run_id}")
+        self._group.create_task(self._keep(state, live, taken), name=f"run {run_id}")
 
-    async def _keep(self, state: ThreadState, live: LiveRun, run: RunRow | None) -> None:
+    async def _keep(self, state: ThreadState, live: LiveRun, taken: Taken | None) -> None:
         try:
-            await self._attempts(state, live, run)
+            await self._attempts(state, live, taken)
         except LeaseLostError:
             telemetry.logger("agent.run").warning("run superseded", run=live.run_id)
         except Interrupted:
@@ -92,52 +104,58 @@ class Supervisor:
             live.ended()
             self._hub.drop(state)
 
-    async def _attempts(self, state: ThreadState, live: LiveRun, run: RunRow | None) -> None:
+    async def _attempts(self, state: ThreadState, live: LiveRun, taken: Taken | None) -> None:
+        """Works on the run until it is over; while the database fails, by new attempts."""
         retry_s = FIRST_RETRY_S
-        while not await self._tried(state, live, run):
-            run = None
-            await live.pause(retry_s)
+        while taken is not None and not await self._tried(state, live, taken):
+            taken = await self._taken_again(state, live, retry_s)
             retry_s = min(LONGEST_RETRY_S, retry_s * 2)
 
-    async def _tried(self, state: ThreadState, live: LiveRun, run: RunRow | None) -> bool:
-        """Works on a new run, or takes one over; False when the database failed."""
+    async def _tried(self, state: ThreadState, live: LiveRun, taken: Taken) -> bool:
         try:
-            if run is not None:
-                await self._attempt(state, live, run, ())
-            else:
-                await self._resume(state, live)
+            await self._attempt(state, live, taken)
         except DatabaseError as error:
-            telemetry.logger("agent.run").error(
-                "run waits for the database", run=live.run_id, error=error.message
-            )
+            self._waits(live, error)
             return False
         return True
 
-    async def _resume(self, state: ThreadState, live: LiveRun) -> None:
-        now = self._clock.now_ms()
+    async def _taken_again(self, state: ThreadState, live: LiveRun, retry_s: float) -> Taken | None:
+        while True:
+            await live.pause(retry_s)
+            try:
+                return await self._take_over(state, live.run_id)
+            except DatabaseError as error:
+                self._waits(live, error)
+                retry_s = min(LONGEST_RETRY_S, retry_s * 2)
+
+    def _waits(self, live: LiveRun, error: DatabaseError) -> None:
+        telemetry.logger("agent.run").error(
+            "run waits for the database", run=live.run_id, error=error.message
+        )
+
+    async def _take_over(self, state: ThreadState, run_id: str) -> Taken | None:
+        """Begins the run's next attempt and shows it to readers; None when it is over."""
+        thread, now = state.thread, self._clock.now_ms()
         resumed = await self._database.write(
-            lambda connection: lifecycle.resume(connection, live.thread, live.run_id, now)
+            lambda connection: lifecycle.resume(connection, thread, run_id, now)
         )
         if resumed is None:
-            return
+            return None
+        run = resumed.run
         telemetry.logger("agent.run").info(
-            "run resumed", run=live.run_id, attempt=resumed.run.attempt, status=resumed.run.status
-        )
-        before = await self._database.read(
-            lambda connection: reading.snapshot(connection, live.thread, live.run_id)
+            "run resumed", run=run_id, attempt=run.attempt, status=run.status
         )
         state.log.rewind(resumed.frames[0].seq - 1)
-        if before is not None:
-            state.log.answer = Answer(live.run_id)
-            state.log.answer.apply(before)
+        state.log.answer = None
+        if run.status == "running":
+            state.log.answer = Answer(run_id)
+            state.log.answer.apply(snapshots.stored(run, resumed.steps, resumed.frames[0].seq))
         for frame in resumed.frames:
             state.log.publish(frame, None, committed=True)
-        if resumed.run.status == "running":
-            await self._attempt(state, live, resumed.run, resumed.steps)
+        return Taken(run, resumed.steps) if run.status == "running" else None
 
-    async def _attempt(
-        self, state: ThreadState, live: LiveRun, run: RunRow, whole: tuple[StepRow, ...]
-    ) -> None:
+    async def _attempt(self, state: ThreadState, live: LiveRun, taken: Taken) -> None:
+        run, whole = taken.run, taken.steps
         assert run.settings is not None
         thread: ThreadId = state.thread
         turns = await self._database.read(

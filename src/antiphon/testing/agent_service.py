@@ -147,22 +147,23 @@ class AgentProcess:
         RuntimeError with its standard error when it does not get there."""
         path = folder / "script.json"
         path.write_bytes(msgspec.json.encode(script))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "antiphon.testing.engine",
-            str(path),
-            env={
-                **os.environ,
-                "ANTIPHON_STATE_DIR": str(folder / "state"),
-                "ANTIPHON_AGENT__TOKEN": TOKEN,
-                "ANTIPHON_AGENT__PORT": "0",
-                **(env or {}),
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=(folder / "agent.log").open("ab"),
-        )
+        with (folder / "agent.log").open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "antiphon.testing.engine",
+                str(path),
+                env={
+                    **os.environ,
+                    "ANTIPHON_STATE_DIR": str(folder / "state"),
+                    "ANTIPHON_AGENT__TOKEN": TOKEN,
+                    "ANTIPHON_AGENT__PORT": "0",
+                    **(env or {}),
+                },
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+            )
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode()
         if not line.startswith("ready "):

@@ -5,9 +5,14 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection
 
+from antiphon.agent import snapshots
 from antiphon.agent.model import ThreadId
 from antiphon.agent.store import events, lifecycle, runs, steps, threads
-from antiphon.agent_api.messages import Cursor, Snapshot, ToolState
+from antiphon.agent_api.messages import Cursor, Snapshot
+
+MAX_SEQ = 2**63 - 1
+MAX_ATTEMPT = 2**31 - 1
+"""What the columns hold; above that the database could not even compare."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -23,6 +28,8 @@ def place(connection: Connection, thread: ThreadId, cursor: Cursor) -> Place:
     """Where the events after `cursor` begin. A cursor in text that a later attempt made void
     goes on at that attempt's `run.resumed`."""
     last = threads.last_seq(connection, thread) or 0
+    if cursor.seq > MAX_SEQ or cursor.attempt > MAX_ATTEMPT:
+        return Place(None, last)
     if cursor.seq == 0:
         first = events.first_of(connection, thread, cursor.run_id, 0)
         found = events.at(connection, thread, first) if first else None
@@ -56,18 +63,4 @@ def snapshot(connection: Connection, thread: ThreadId, run_id: str) -> Snapshot 
     if run is None:
         return None
     found = steps.of_run(connection, thread, run_id)
-    return Snapshot(
-        thread_id=thread.thread_id,
-        run_id=run_id,
-        attempt=run.attempt,
-        seq=threads.last_seq(connection, thread) or 0,
-        status="cancelled" if run.status == "withdrawn" else run.status,
-        texts=tuple(step.text for step in found),
-        tools=tuple(
-            ToolState(call.call_id, call.name, call.step, call.args, call.content, call.outcome)
-            for step in found
-            for call in step.calls
-        ),
-        model=run.settings.model if run.settings else None,
-        error=run.error,
-    )
+    return snapshots.stored(run, found, threads.last_seq(connection, thread) or 0)
