@@ -1,13 +1,22 @@
 """What every implementation of `sdk.interface.Platform` promises: the shipped fake, and the real
-one over local state and a WebSocket. Surfaces may rely on exactly this."""
+one over local state and a WebSocket, before a fake agent and before the real one. Surfaces may
+rely on exactly this."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
 
+from antiphon.agent.engines.port import (
+    EngineError,
+    StepDone,
+    StepEvent,
+    StepRequest,
+    TextChunk,
+    UserText,
+)
 from antiphon.agent_api.client import AgentClient, Limits
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.core.ids import ChatId, EventId, RoomId, RunId, ThreadId, UserId
@@ -23,7 +32,10 @@ from antiphon.sdk.interface import Outcome, Platform, Progress, Run, ToolUse
 from antiphon.sdk.prototype_state import LocalState
 from antiphon.sdk.real import Platform as RealPlatform
 from antiphon.testing.agent import FakeAgent, FakePlatform
-from antiphon.testing.script import NextStep, Rewind, Step
+from antiphon.testing.agent_service import TOKEN, Agent, running_agent
+from antiphon.testing.engine import Script as EngineScript
+from antiphon.testing.engine import ScriptedEngine
+from antiphon.testing.script import NextStep, Rewind, Script, Step
 
 ANNA = UserId("@anna:x")
 PLACE = Place("matrix", UserId("@bot:x"), RoomId("!room:x"))
@@ -90,22 +102,80 @@ class RealWorld(World):
         return len(self.agent.starts)
 
 
-@pytest.fixture(params=["fake", "real"])
+class StepsEngine(ScriptedEngine):
+    """A model whose runs take the steps of a script: text, gates and failures."""
+
+    def __init__(self) -> None:
+        super().__init__(EngineScript())
+        self.steps: Script[StepRequest] = Script(_echo)
+
+    async def step(self, request: StepRequest) -> AsyncIterator[StepEvent]:
+        self.requests.append(request)
+        for step in self.steps.take(request):
+            if isinstance(step, str):
+                yield TextChunk(step)
+            elif isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, Outcome):
+                raise EngineError(step.message, code=step.code, retryable=step.retryable)
+        yield StepDone()
+
+
+def _echo(request: StepRequest) -> Sequence[Step]:
+    question = request.history[-1]
+    assert isinstance(question, UserText)
+    return ["You said: ", question.text.rpartition(": ")[2]]
+
+
+class AgentWorld(World):
+    def __init__(self, platform: RealPlatform, life: AsyncExitStack, engine: StepsEngine):
+        super().__init__(platform)
+        self.life = life
+        self.engine = engine
+
+    def reply(self, *steps: Step) -> None:
+        if any(isinstance(step, ToolUse | NextStep | Rewind) for step in steps):
+            pytest.skip("the model of this world has one step and no tools")
+        self.engine.steps.reply(*steps)
+
+    async def unreachable(self) -> None:
+        await self.life.aclose()
+
+    def refuse(self) -> None:
+        pytest.skip("the agent's tokens do not change while it runs")
+
+    def begun(self) -> int:
+        return len(self.engine.requests)
+
+
+@pytest.fixture(params=["fake", "fake-agent", "agent"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "fake":
         yield FakeWorld()
         return
     clock, chance = SystemClock(), SystemChance()
+    engine = StepsEngine()
     async with AsyncExitStack() as stack:
-        agent = await stack.enter_async_context(FakeAgent())
+        agent: FakeAgent | Agent
+        life = await stack.enter_async_context(AsyncExitStack())
+        if request.param == "agent":
+            agent = await life.enter_async_context(running_agent(tmp_path / "agent", engine))
+            token = TOKEN
+        else:
+            agent = await stack.enter_async_context(FakeAgent())
+            token = agent.token
         client = await stack.enter_async_context(
-            AgentClient(agent.url, agent.token, clock=clock, chance=chance, limits=LIMITS)
+            AgentClient(agent.url, token, clock=clock, chance=chance, limits=LIMITS)
         )
         url = f"sqlite:///{tmp_path / 'state.db'}"
         state = await LocalState.open(url, clock=clock, chance=chance)
         stack.push_async_callback(state.close)
         session = AgentSession(client, answer_timeout_s=1.0, clock=clock, chance=chance)
-        yield RealWorld(RealPlatform(state, client, session, surface="matrix"), agent)
+        platform = RealPlatform(state, client, session, surface="matrix")
+        if isinstance(agent, FakeAgent):
+            yield RealWorld(platform, agent)
+        else:
+            yield AgentWorld(platform, life, engine)
 
 
 async def a_run(world: World, run_id: str = "t1.0", text: str = "hello") -> Run:
@@ -183,7 +253,7 @@ async def test_only_the_last_progress_has_an_outcome(world: World) -> None:
     assert seen[-1].outcome == Outcome("success")
     assert seen[-1].text == "one two"
     assert all("one two".startswith(progress.text) for progress in seen)
-    assert seen[-1].model == "fake"
+    assert seen[-1].model in ("fake", "scripted")
 
 
 async def test_steps_are_joined_by_a_blank_line_and_tools_are_shown(world: World) -> None:
@@ -336,6 +406,28 @@ async def test_a_forgotten_thread_never_comes_back(world: World) -> None:
     await world.platform.withdraw(run.thread_id, run.run_id)
 
 
+async def test_forgetting_a_thread_ends_its_open_run(world: World) -> None:
+    """Whoever reads it is told, and does not wait for a time-out."""
+    world.reply("some", asyncio.Event())
+    run = await a_run(world)
+    async for progress in world.platform.answer(run):
+        last = progress
+        if progress.outcome is None and progress.text:
+            await world.platform.forget(run.thread_id)
+    assert last.outcome == Outcome("cancelled")
+
+
+async def test_a_withdrawn_run_stays_ended(world: World) -> None:
+    """Asked for again, it ends as cancelled and begins nothing."""
+    world.reply("some", asyncio.Event())
+    run = await a_run(world)
+    async for progress in world.platform.answer(run):
+        if progress.outcome is None and progress.text:
+            await world.platform.withdraw(run.thread_id, run.run_id)
+    assert (await last_of(world, run)).outcome == Outcome("cancelled")
+    assert world.begun() == 1
+
+
 async def test_an_unreachable_agent_raises_and_check_says_so(world: World) -> None:
     """Every call that needs the agent; `check` never raises; chats work on."""
     run = await a_run(world)
@@ -352,6 +444,7 @@ async def test_an_unreachable_agent_raises_and_check_says_so(world: World) -> No
     health = await world.platform.check()
     assert not health.ok
     assert health.detail
+    assert health.code == "agent_unreachable"
     assert await world.platform.chat(PLACE)
 
 
