@@ -73,7 +73,8 @@ class AdapterUnderTest:
 
     async def _run(self, ready: object, stop: asyncio.Event) -> None:
         assert callable(ready)
-        async with MatrixClient(self.homeserver, access_token=self.token) as client:
+        async with MatrixClient(self.homeserver) as client:
+            client.use_token(self.token)
             await serve(
                 self.settings,
                 self.state,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from antiphon.clock import Clock
 from antiphon.core.pacing import Budget, SendClass
@@ -66,6 +66,15 @@ class SendGate:
                 slot.failed()
             self._under_way -= 1
             self._wake()
+
+    @contextmanager
+    def owing(self) -> Iterator[None]:
+        """An answer is in progress while the body runs: its final will need a place."""
+        self._budget.owed += 1
+        try:
+            yield
+        finally:
+            self._budget.owed -= 1
 
     def may_send_partial(self) -> bool:
         """Whether a partial edit may go now; if not, it is dropped, since a newer one comes."""

@@ -72,19 +72,21 @@ class TurnRunner:
         with a clear word; what concerns the whole process (database, lease, token) is raised."""
         writer = AnswerWriter(turn, self._delivery, self._journal, self._clock, self._pacer)
         try:
-            await writer.resume()
-            if turn.state is TurnState.ANSWERED:
-                await self._deliver(turn)
-                return
-            typing = self._typing.shown(turn.lane.room_id) if turn.kind == QUESTION else None
-            async with typing or nullcontext():
-                ending = await self._ending(turn, writer)
-                if ending is None:
-                    return  # decided elsewhere meanwhile: stopped, or the room was left
-                if await self._journal.write(lambda c: self._fix(c, turn, writer, ending)):
-                    await self._deliver(turn)
+            with self._delivery.gate.owing():
+                await writer.resume()
+                typing = self._typing.shown(turn.lane.room_id)
+                async with typing if turn.kind == QUESTION else nullcontext():
+                    if turn.state is TurnState.ANSWERED or await self._answer(turn, writer):
+                        await self._deliver(turn)
         except RoomRefusedError as error:
             await self._give_up(turn, str(error))
+
+    async def _answer(self, turn: Turn, writer: AnswerWriter) -> bool:
+        """Finds the turn's answer and fixes it; False when there is nothing to deliver."""
+        ending = await self._ending(turn, writer)
+        if ending is None:
+            return False  # decided elsewhere meanwhile: stopped, or the room was left
+        return await self._journal.write(lambda c: self._fix(c, turn, writer, ending))
 
     async def _ending(self, turn: Turn, writer: AnswerWriter) -> Ending | None:
         if turn.kind in (FIXED, NOTE):
