@@ -78,6 +78,7 @@ class ModelServer:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
+        # No Responses API here: only its key is looked at.
         app.router.add_post("/v1/responses", self._list)
         app.router.add_get("/v1/models/{name}", self._model)
         # Without handler_cancellation a handler would never learn that its client has gone.

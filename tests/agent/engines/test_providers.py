@@ -251,6 +251,14 @@ async def test_a_provider_that_is_not_installed_names_the_extra(clock: NoWaiting
         await make("", clock, key="", provider="xai").check()
 
 
+async def test_a_step_with_wrong_settings_tells_the_room_only_that(clock: NoWaiting) -> None:
+    """The reason is for the operator: it is raised by `check` and logged."""
+    engine = make("localhost:8000/v1", clock)
+    with pytest.raises(EngineError, match="not set up") as caught:
+        await Conversation(engine, "fake").say("hello")
+    assert "localhost" not in caught.value.message
+
+
 async def test_openai_itself_needs_a_key(clock: NoWaiting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(SettingsError, match="OpenAI needs a key"):

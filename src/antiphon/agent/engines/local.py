@@ -11,6 +11,7 @@ from pathlib import Path
 
 from antiphon.agent.engines import local_pipe as pipe
 from antiphon.agent.engines import local_weights
+from antiphon.agent.engines.faults import not_set_up, stopping
 from antiphon.agent.engines.local_process import Child, ChildEndedError
 from antiphon.agent.engines.port import (
     AssistantStep,
@@ -22,6 +23,8 @@ from antiphon.agent.engines.port import (
     TextChunk,
     UserText,
 )
+from antiphon.agent.engines.quotes import unquoted
+from antiphon.errors import SettingsError
 from antiphon.telemetry import logger
 
 CONTEXT_TOKENS = 4_096
@@ -95,7 +98,11 @@ class LocalEngine:
     async def _ready(self) -> Child:
         """The child process with its model loaded, started where there is none."""
         if self._child is None or not self._child.alive:
-            await self._start()
+            try:
+                await self._start()
+            except SettingsError as error:
+                self._log.error("model_not_set_up", reason=error.message)
+                raise not_set_up() from None
         child = self._child
         assert child is not None
         if not child.ready:
@@ -137,7 +144,7 @@ class LocalEngine:
 
     def _ensure_open(self) -> None:
         if self._closed:
-            raise EngineError("The agent is stopping.", code="model_unavailable", retryable=True)
+            raise stopping()
 
     async def check(self) -> None:
         """Looks for library and weights, and starts the child: it loads while the agent goes on."""
@@ -160,7 +167,7 @@ def order(number: int, request: StepRequest, *, embedded: bool) -> pipe.Generate
     messages = [("system", prompt)] if prompt else []
     for item in request.history:
         if isinstance(item, UserText):
-            messages.append(("user", item.text))
+            messages.append(("user", unquoted(item) if embedded else item.text))
         elif isinstance(item, AssistantStep) and item.text:
             messages.append(("assistant", item.text))
     most = min(EMBEDDED_ANSWER_TOKENS, request.max_output_tokens)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from antiphon.agent.engines import names
+from antiphon.agent.engines.faults import stopping
 from antiphon.agent.engines.names import ModelName
 from antiphon.agent.engines.port import Engine, EngineError
 from antiphon.settings import AgentSettings
@@ -44,7 +45,7 @@ class Registry:
         Raises EngineError: `unknown_model` with what is allowed, or `model_unavailable` after
         `close`; MissingExtraError where the engine's package is not installed."""
         if self._closed:
-            raise EngineError("The agent is stopping.", code="model_unavailable", retryable=True)
+            raise stopping()
         if model is None:
             return self._engine(self._default), self._default.model
         if model.strip() not in self.allowed():

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+from antiphon.agent.engines.faults import stopping
 from antiphon.agent.engines.offline import replies
 from antiphon.agent.engines.offline.intents import (
     Ask,
@@ -27,7 +28,6 @@ from antiphon.agent.engines.offline.intents import (
 from antiphon.agent.engines.offline.recall import Asked, count, newest, recall
 from antiphon.agent.engines.port import (
     Capabilities,
-    EngineError,
     StepDone,
     StepEvent,
     StepRequest,
@@ -36,6 +36,7 @@ from antiphon.agent.engines.port import (
     ToolReturn,
     UserText,
 )
+from antiphon.agent.engines.quotes import unquoted
 from antiphon.clock import Chance, SystemChance
 
 CHARS_PER_TOKEN = 4
@@ -57,10 +58,10 @@ class OfflineEngine:
 
     async def step(self, request: StepRequest) -> AsyncIterator[StepEvent]:
         if self._closed:
-            raise EngineError("The agent is stopping.", code="model_unavailable", retryable=True)
+            raise stopping()
         asked = newest(request.history)
         granted = {tool.name for tool in request.tools}
-        intents = [(question, parse(question.text)) for question in asked.questions]
+        intents = [(question, parse(unquoted(question))) for question in asked.questions]
         if not asked.calls:
             calls = tuple(
                 self._call(*needed)

@@ -13,6 +13,7 @@ from antiphon.agent.engines.port import (
     ToolReturn,
     UserText,
 )
+from antiphon.agent.engines.quotes import unquoted
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ def recall(asked: Asked, author: str | None, wanted: str) -> str | None:
     said = (*asked.before, *asked.questions)
     for item in reversed(said):
         if isinstance(item, UserText) and item.author == author:
-            for tell in reversed(tellings(item.text)):
+            for tell in reversed(tellings(unquoted(item))):
                 if tell.subject == wanted:
                     return tell.value
     return None

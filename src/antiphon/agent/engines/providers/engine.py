@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from antiphon.agent.engines.faults import not_set_up, stopping
 from antiphon.agent.engines.port import (
     Capabilities,
     EngineError,
@@ -16,7 +17,7 @@ from antiphon.agent.engines.port import (
     StepRequest,
 )
 from antiphon.clock import Chance, Clock, SystemChance, SystemClock
-from antiphon.errors import MissingExtraError
+from antiphon.errors import MissingExtraError, SettingsError
 from antiphon.settings import AgentSettings
 from antiphon.telemetry import logger
 
@@ -65,7 +66,11 @@ class ProviderEngine:
         )
 
     async def step(self, request: StepRequest) -> AsyncIterator[StepEvent]:
-        backend = await self._backend(request.model)
+        try:
+            backend = await self._backend(request.model)
+        except SettingsError as error:
+            self._log.error("model_not_set_up", reason=error.message)
+            raise not_set_up() from None
         from antiphon.agent.engines.providers import failures, stream
 
         for attempt in range(RETRIES + 1):
@@ -103,7 +108,7 @@ class ProviderEngine:
 
     def _ensure_open(self) -> None:
         if self._closed:
-            raise EngineError("The agent is stopping.", code="model_unavailable", retryable=True)
+            raise stopping()
 
     async def check(self) -> None:
         backend = await self._backend(self._default_model)
