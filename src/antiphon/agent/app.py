@@ -63,7 +63,7 @@ async def serve(
             group=await stack.enter_async_context(asyncio.TaskGroup()),
             database=database,
             engines=engines,
-            tools={tool.spec.name: tool for tool in tools or default_tools()},
+            tools={tool.spec.name: tool for tool in (default_tools() if tools is None else tools)},
             settings=settings,
             clock=clock or SystemClock(),
             chance=chance or SystemChance(),
