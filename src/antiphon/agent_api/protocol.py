@@ -87,6 +87,7 @@ class ClientProtocol:
         self._connected = False
         self._numbers = 0
         self._follows: dict[int, _Follow] = {}
+        self._threads: dict[str, dict[int, _Follow]] = {}
         self._sent: dict[str, _Sent] = {}
         self._out: list[bytes] = []
 
@@ -135,12 +136,12 @@ class ClientProtocol:
 
     def unfollow(self, key: int) -> None:
         """Ends a subscription; detaches from the thread when it was the last one there."""
-        follow = self._follows.pop(key, None)
+        follow = self._remove(key)
         if follow is None:
             return
         for verb_id in [i for i, sent in self._sent.items() if sent.key == key]:
             del self._sent[verb_id]
-        if self._connected and not self._of_thread(follow.thread_id):
+        if self._connected and follow.thread_id not in self._threads:
             self._out.append(encode_verb(Detach(self.next_id(), follow.thread_id)))
 
     def pause(self, key: int) -> None:
@@ -200,7 +201,17 @@ class ClientProtocol:
         key = self._numbers
         self._open(key, follow)
         self._follows[key] = follow
+        self._threads.setdefault(follow.thread_id, {})[key] = follow
         return key
+
+    def _remove(self, key: int) -> _Follow | None:
+        follow = self._follows.pop(key, None)
+        if follow is not None:
+            of_thread = self._threads[follow.thread_id]
+            del of_thread[key]
+            if not of_thread:
+                del self._threads[follow.thread_id]
+        return follow
 
     def _open(self, key: int, follow: _Follow) -> None:
         verb: AnyVerb
@@ -220,9 +231,6 @@ class ClientProtocol:
         self._sent[verb.id] = _Sent(verb, key)
         if self._connected:
             self._out.append(frame)
-
-    def _of_thread(self, thread_id: str) -> list[tuple[int, _Follow]]:
-        return [(key, f) for key, f in self._follows.items() if f.thread_id == thread_id]
 
     def _answer(self, frame: Ok | Error) -> list[Received]:
         sent = self._sent.pop(frame.id, None) if frame.id is not None else None
@@ -244,12 +252,12 @@ class ClientProtocol:
             follow.track.restart()
             self._open(sent.key, follow)
             return []
-        del self._follows[sent.key]
+        self._remove(sent.key)
         return [Failed(sent.key, error)]
 
     def _event(self, event: AnyEvent | UnknownEvent) -> list[Received]:
         received: list[Received] = []
-        for key, follow in self._of_thread(event.thread_id):
+        for key, follow in list(self._threads.get(event.thread_id, {}).items()):
             if follow.paused:
                 continue
             verdict = follow.track.judge(event)
