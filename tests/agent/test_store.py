@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, create_engine, func, make_url, select, text
 
 from antiphon.agent.model import (
     CallRow,
@@ -41,12 +43,32 @@ OTHER = ThreadId("terminal", "thread-0123456789")
 SETTINGS = FrozenSettings("offline", "", (), 100, 1_000, 16, 60.0)
 
 
-@pytest.fixture(params=["sqlite"])
+POSTGRES = os.environ.get("ANTIPHON_TEST_POSTGRES", "")
+"""URL of a PostgreSQL server's maintenance database; without it those tests are left out."""
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """A fresh database; PostgreSQL joins by another parameter."""
-    opened = await Database.open(f"sqlite:///{tmp_path / 'agent.db'}", MIGRATIONS)
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        opened = await Database.open(f"sqlite:///{tmp_path / 'agent.db'}", MIGRATIONS)
+        yield opened
+        await opened.close()
+        return
+    name = f"agent_{uuid.uuid4().hex}"
+    server = create_engine(
+        make_url(POSTGRES).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    opened = await Database.open(
+        make_url(POSTGRES).set(database=name).render_as_string(hide_password=False), MIGRATIONS
+    )
     yield opened
     await opened.close()
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
 
 
 def wanted(run_id: str, text: str = "hi", thread: ThreadId = THREAD) -> lifecycle.Start:

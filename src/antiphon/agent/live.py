@@ -12,7 +12,7 @@ from antiphon.agent.model import ThreadId
 
 T = TypeVar("T")
 
-CLOSE_GRACE_S = 5.0
+CLOSE_GRACE_S = 3.0
 """How long a stopped model step or tool may take to clean up before it is left behind."""
 
 

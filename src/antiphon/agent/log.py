@@ -7,8 +7,8 @@ so that it costs neither memory nor anyone's time. No I/O here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from itertools import islice
+from typing import Protocol
 
 from antiphon.agent.model import Frame
 from antiphon.agent_api.answer import Answer
@@ -17,6 +17,23 @@ from antiphon.agent_api.messages import AnyEvent
 MAX_FRAMES = 2_048
 MAX_BYTES = 1 << 20
 """Committed events above these bounds leave memory, oldest first."""
+
+
+class LogReader(Protocol):
+    """Who reads a log. Nothing here may wait."""
+
+    @property
+    def position(self) -> int:
+        """Seq of the last event that it has read."""
+        ...
+
+    def wake(self) -> None:
+        """There is a new event, or the log was closed."""
+        ...
+
+    def back_to(self, seq: int) -> None:
+        """Events after `seq` became void: a position above it goes back there."""
+        ...
 
 
 class ThreadLog:
@@ -32,7 +49,7 @@ class ThreadLog:
         self._frames: deque[Frame] = deque()
         self._bytes = 0
         self._committed = 0
-        self._readers: dict[Callable[[], None], Callable[[int], None]] = {}
+        self._readers: set[LogReader] = set()
 
     def publish(self, frame: Frame, event: AnyEvent | None, *, committed: bool) -> None:
         """Adds the next event and wakes the readers. `event` updates the live state."""
@@ -64,8 +81,8 @@ class ThreadLog:
             self._bytes -= len(self._frames.pop().body)
         if self.last_seq > seq:
             self.last_seq = seq
-            for back_to in self._readers.values():
-                back_to(seq)
+            for reader in self._readers:
+                reader.back_to(seq)
 
     def forget(self) -> None:
         """Drops all events from memory (a run was erased); readers go on from the database."""
@@ -92,19 +109,21 @@ class ThreadLog:
         start = seq + 1 - self._frames[0].seq
         return list(islice(self._frames, start, start + limit))
 
-    def watch(self, wake: Callable[[], None], back_to: Callable[[int], None]) -> None:
-        """Calls `wake` at each new event, and `back_to` when positions above a seq became void."""
-        self._readers[wake] = back_to
+    def rest(self) -> None:
+        """Drops what every reader has read: nothing runs, and it is all in the database."""
+        read = min((reader.position for reader in self._readers), default=self.last_seq)
+        frames = self._frames
+        while frames and frames[0].seq <= min(read, self._committed):
+            self._bytes -= len(frames.popleft().body)
 
-    def unwatch(self, wake: Callable[[], None]) -> None:
+    def watch(self, reader: LogReader) -> None:
+        """Tells `reader` of each new event from now on."""
+        self._readers.add(reader)
+
+    def unwatch(self, reader: LogReader) -> None:
         """Ends what `watch` began."""
-        self._readers.pop(wake, None)
-
-    @property
-    def watched(self) -> bool:
-        """Whether anyone reads this log."""
-        return bool(self._readers)
+        self._readers.discard(reader)
 
     def _wake(self) -> None:
-        for wake in self._readers:
-            wake()
+        for reader in self._readers:
+            reader.wake()

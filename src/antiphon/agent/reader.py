@@ -35,13 +35,13 @@ class Reader:
         self._hub = hub
         self._state = hub.hold(state.thread)
         self._database = database
-        self._wake = wake
+        self._on_news = wake
         self._run_id = ""
         self._seq = 0
         self._replay_to = 0
         self._owes_snapshot = False
         self.closed = False
-        self._state.log.watch(self._woken, self._back_to)
+        self._state.log.watch(self)
 
     def begin(self, start: From) -> None:
         """Sets (or resets) where it reads."""
@@ -49,7 +49,7 @@ class Reader:
         self._owes_snapshot = start.seq is None
         self._seq = start.seq or 0
         self._replay_to = start.replay_to
-        self._wake()
+        self._on_news()
 
     @property
     def thread(self) -> ThreadId:
@@ -84,6 +84,8 @@ class Reader:
         if frames:
             self._seq = frames[-1].seq
             self._run_id = frames[-1].run_id
+        elif self._state.run is None:
+            self._state.log.rest()
         return [frame.body for frame in frames]
 
     async def _snapshot(self) -> list[bytes]:
@@ -114,13 +116,19 @@ class Reader:
         if self.closed:
             return
         self.closed = True
-        self._state.log.unwatch(self._woken)
+        self._state.log.unwatch(self)
         self._hub.drop(self._state)
 
-    def _woken(self) -> None:
-        self._wake()
+    # --- for the log ----------------------------------------------------------------------------
 
-    def _back_to(self, seq: int) -> None:
+    @property
+    def position(self) -> int:
+        return self._seq
+
+    def wake(self) -> None:
+        self._on_news()
+
+    def back_to(self, seq: int) -> None:
         self._seq = min(self._seq, seq)
         self._replay_to = min(self._replay_to, seq)
 

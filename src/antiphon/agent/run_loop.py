@@ -49,6 +49,8 @@ from antiphon.clock import Chance, Clock
 from antiphon.db import Database
 from antiphon.errors import SettingsError, StateError
 
+_CODES = frozenset(code.value for code in RunErrorCode)
+
 MAX_ANSWER_CHARS = 150_000
 """A run whose answer grows above this ends in an error: its last event must fit into a frame."""
 
@@ -106,7 +108,8 @@ class RunLoop:
         except Interrupted as stop:
             await self._stopped(stop.reason)
         except (EngineError, SettingsError) as error:
-            await self._failed(RunFailure(error.code, error.message, error.retryable))
+            code = error.code if error.code in _CODES else RunErrorCode.MODEL_REFUSED
+            await self._failed(RunFailure(code, error.message, error.retryable))
         except StateError:
             raise
         except Exception as error:  # noqa: BLE001 - a run ends, the service lives
