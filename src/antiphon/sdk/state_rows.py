@@ -36,8 +36,9 @@ Mint = Callable[[], str]
 def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Inserts `row` unless one of the table's keys is taken; says whether it did."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).values(**row).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount > 0
+    insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
+    # Not by `rowcount`: psycopg does not tell it here.
+    return connection.execute(insert.returning(*table.primary_key)).first() is not None
 
 
 def _place_columns(place: Place) -> dict[str, str]:
