@@ -59,6 +59,8 @@ class ModelServer:
         self.gap = gap
         self.api_key = api_key
         self.models = models
+        self.model_status: int | None = None
+        """What `GET /models/NAME` answers instead of the model, without a reason."""
         self.requests: list[SeenRequest] = []
         self.keys: list[str] = []
         """The key of every request of any kind, refused ones included."""
@@ -110,6 +112,8 @@ class ModelServer:
 
     async def _model(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
+        if self.model_status is not None:
+            return web.Response(status=self.model_status)
         return self._refused(request, name) or web.json_response(_described(name))
 
     def _refused(self, request: web.Request, model: str | None) -> web.Response | None:

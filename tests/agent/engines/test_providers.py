@@ -178,7 +178,7 @@ async def test_a_dead_server_is_unavailable(clock: NoWaiting) -> None:
     with pytest.raises(EngineError, match="can't be reached") as caught:
         await Conversation(engine, "fake").say("hello")
     assert caught.value.code == "model_unavailable"
-    with pytest.raises(EngineError, match=r"127\.0\.0\.1 can't be reached"):
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:9 can't be reached"):
         await engine.check()
     await engine.close()
 
@@ -207,8 +207,7 @@ async def test_a_hang_is_ended_by_the_callers_deadline(
 
 
 async def test_steps_share_a_connection(server: ModelServer, chat: Conversation) -> None:
-    """One after another: the first check opens it, every step uses it."""
-    await chat.engine.check()
+    """One after another, they use one."""
     for _ in range(3):
         await chat.say("hello")
     assert len({request.peer for request in server.requests}) == 1
@@ -219,7 +218,29 @@ async def test_check_accepts_a_server_that_knows_key_and_model(
 ) -> None:
     engine = make(server.url, clock)
     await engine.check()
+    await engine.check()
     await engine.close()
+
+
+async def test_check_does_not_wait_for_the_framework(server: ModelServer, clock: NoWaiting) -> None:
+    """Loading takes two seconds; it goes on in a thread, for the first question."""
+    engine = make(server.url, clock)
+    await engine.check()
+    assert list(engine._loads) == ["fake"]
+    assert engine._backends == {}
+    assert "END:" in await Conversation(engine, "fake").say("hello")
+    assert engine._backends
+    await engine.close()
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+async def test_check_accepts_a_server_that_can_not_be_asked(status: int, clock: NoWaiting) -> None:
+    """Not every OpenAI-compatible server lists its models, nor may every key ask."""
+    async with ModelServer() as server:
+        server.model_status = status
+        engine = make(server.url, clock)
+        await engine.check()
+        await engine.close()
 
 
 async def test_check_refuses_a_wrong_key_without_showing_it(

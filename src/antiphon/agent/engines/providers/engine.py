@@ -5,6 +5,7 @@ interface, without its agent loop. Holds one HTTP client; loads pydantic-ai when
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from antiphon.agent.engines.port import (
     StepEvent,
     StepRequest,
 )
+from antiphon.agent.engines.providers import address, probe
 from antiphon.clock import Chance, Clock, SystemChance, SystemClock
 from antiphon.errors import MissingExtraError, SettingsError
 from antiphon.settings import AgentSettings
@@ -24,6 +26,7 @@ from antiphon.telemetry import logger
 if TYPE_CHECKING:
     from antiphon.agent.engines.providers.models import Backend
 
+OPENAI = ("openai", "openai-chat")
 RETRIES = 2
 """Repetitions of a request that failed before anything of the answer had come."""
 FIRST_WAIT_S = 0.25
@@ -51,8 +54,9 @@ class ProviderEngine:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._chance = chance or SystemChance()
+        self._loads: dict[str, asyncio.Future[Backend]] = {}
         self._backends: dict[str, Backend] = {}
-        self._loading = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._closed = False
         self._log = logger("agent.engine")
 
@@ -98,35 +102,70 @@ class ProviderEngine:
     async def _backend(self, model: str) -> Backend:
         self._ensure_open()
         name = model or self._default_model
-        async with self._loading:
+        async with self._opening:
             if name not in self._backends:
-                backend = await asyncio.to_thread(_build, self.name, name, self._settings)
+                try:
+                    backend = await asyncio.shield(self._load(name))
+                except SettingsError:
+                    del self._loads[name]
+                    raise
                 self._ensure_open()
                 await backend.open()
                 self._backends[name] = backend
         return self._backends[name]
+
+    def _load(self, name: str) -> asyncio.Future[Backend]:
+        """The model on its way, in a thread: it is awaited by the first step, or by `close`."""
+        if name not in self._loads:
+            loop = asyncio.get_running_loop()
+            self._loads[name] = loop.run_in_executor(None, _build, self.name, name, self._settings)
+        return self._loads[name]
 
     def _ensure_open(self) -> None:
         if self._closed:
             raise stopping()
 
     async def check(self) -> None:
-        backend = await self._backend(self._default_model)
-        await backend.check()
+        """Asks an OpenAI-compatible server about key and model; the framework goes on loading
+        when this has returned. For other providers it loads the framework, and asks nobody."""
+        self._ensure_open()
+        if self.name not in OPENAI:
+            await self._backend(self._default_model)
+            return
+        found = address.find(self._settings)
+        _look_up(self.name, self._default_model)
+        try:
+            await probe.ask(found, self._default_model)
+        except EngineError:
+            self._load(self._default_model)
+            raise
+        self._load(self._default_model)
 
     async def close(self) -> None:
         self._closed = True
+        loads, self._loads = self._loads, {}
+        await asyncio.gather(*loads.values(), return_exceptions=True)
         while self._backends:
             _, backend = self._backends.popitem()
             await backend.close()
 
 
+def _look_up(provider: str, model: str) -> None:
+    """Raises MissingExtraError when the framework is not installed; imports nothing."""
+    if not all(importlib.util.find_spec(package) for package in ("pydantic_ai", "openai")):
+        raise _missing(provider, model)
+
+
+def _missing(provider: str, model: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"[agent] model: {provider}:{model} needs an extra: install antiphon[models]."
+    )
+
+
 def _build(provider: str, model: str, settings: AgentSettings) -> Backend:
-    """Imports the framework (about a second) and makes the model; runs in a thread."""
+    """Imports the framework (about two seconds of computing) and makes the model."""
     try:
         from antiphon.agent.engines.providers import models, stream  # noqa: F401 - warms the import
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"[agent] model: {provider}:{model} needs an extra: install antiphon[models]."
-        ) from error
+        raise _missing(provider, model) from error
     return models.build(provider, model, settings)

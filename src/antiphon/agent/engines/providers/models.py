@@ -1,15 +1,13 @@
-"""Makes pydantic-ai's model for a provider's name, with our address, key and HTTP client, and
-tests an OpenAI-compatible one. Importing this takes about a second: only the engine does, late."""
+"""Makes pydantic-ai's model for a provider's name, with our address, key and HTTP client.
+Importing this takes two seconds: only the engine does, late and in a thread."""
 
 from __future__ import annotations
 
 import inspect
-import os
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import httpx2
-import openai
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import (
     Model,
@@ -21,17 +19,12 @@ from pydantic_ai.providers import Provider, infer_provider_class
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-from antiphon.agent.engines.port import EngineError
-from antiphon.agent.engines.providers import failures
+from antiphon.agent.engines.providers import address
 from antiphon.errors import MissingExtraError, SettingsError
 from antiphon.settings import AgentSettings
 
-OPENAI_URL = "https://api.openai.com/v1"
 KEEPALIVE_S = 55.0
 """How long an idle connection is kept: most servers and load balancers close after 60 s."""
-CHECK_TIMEOUT_S = 3.0
-NO_KEY = "no-key-set"
-"""What a server gets whose address is set without a key: clients insist on sending one."""
 
 
 class Backend:
@@ -40,19 +33,16 @@ class Backend:
     def __init__(
         self,
         model: Model,
-        client: openai.AsyncOpenAI | None,
-        owned: list[AbstractAsyncContextManager[Any]],
+        owned: AbstractAsyncContextManager[Any],
     ):
         self.model = model
-        self._client = client
         self._owned = owned
         self._closing = AsyncExitStack()
         self._max_retries = "max_retries" not in type(model).unsupported_settings
 
     async def open(self) -> None:
         """Takes the connections into this event loop."""
-        for owned in self._owned:
-            await self._closing.enter_async_context(owned)
+        await self._closing.enter_async_context(self._owned)
 
     def settings(self, max_tokens: int) -> dict[str, Any]:
         """The request's settings: retries are the engine's own, and nobody else's."""
@@ -64,39 +54,6 @@ class Backend:
     def context_tokens(self) -> int | None:
         """The model's context window, where it is known."""
         return self.model.profile.get("context_window")
-
-    async def check(self) -> None:
-        """Asks an OpenAI-compatible server about the model, which also opens the connection that
-        the first question uses. Other providers are not asked.
-
-        Raises SettingsError for a refused key or an unknown model, EngineError when the server
-        can't be reached. A server that has no such question is taken to be fine."""
-        if self._client is None:
-            return
-        name = self.model.model_name
-        client = self._client.with_options(max_retries=0, timeout=CHECK_TIMEOUT_S)
-        try:
-            await client.models.retrieve(name)
-        except openai.AuthenticationError as error:
-            if "permission" not in error.message.lower():  # a key may lack this one right only
-                raise SettingsError(failures.REFUSED_KEY) from None
-        except openai.NotFoundError as error:
-            if error.code == "model_not_found":
-                raise SettingsError(failures.unknown_name(name)) from None
-        except openai.APIStatusError as error:
-            if error.status_code >= 500:
-                raise EngineError(
-                    f"The model's server has a problem (HTTP {error.status_code}).",
-                    code="model_unavailable",
-                    retryable=True,
-                ) from None
-        except openai.APIError:
-            raise EngineError(
-                f"The model's server at {self._client.base_url.host} can't be reached. Start it, "
-                "or check `[agent] base_url`.",
-                code="model_unavailable",
-                retryable=True,
-            ) from None
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -129,38 +86,14 @@ def _openai(model: str, settings: AgentSettings) -> Backend:
             max_connections=1_000, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_S
         )
     )
-    key = settings.api_key.reveal()
-    provider: OpenAIProvider | OpenAICompatibleProvider
-    if settings.base_url and settings.base_url.rstrip("/") != OPENAI_URL:
-        # OPENAI_API_KEY of the environment must not reach another server.
-        provider = OpenAICompatibleProvider(
-            "openai-compatible",
-            base_url=_url(settings),
-            api_key=key or NO_KEY,
-            http_client=client,
-        )
-    else:
-        provider = OpenAIProvider(base_url=OPENAI_URL, api_key=_openai_key(key), http_client=client)
-    return Backend(OpenAIChatModel(model, provider=provider), provider.client, [client])
+    found = address.find(settings)
+    kind = OpenAIProvider if found.is_openai else _compatible
+    provider = kind(base_url=found.url, api_key=found.key.reveal(), http_client=client)
+    return Backend(OpenAIChatModel(model, provider=provider), client)
 
 
-def _openai_key(key: str) -> str:
-    found = key or os.environ.get("OPENAI_API_KEY")
-    if not found:
-        raise SettingsError(
-            "[agent] api_key: OpenAI needs a key. Set it (or ANTIPHON_AGENT__API_KEY), or set "
-            "`base_url` to a server that needs none."
-        )
-    return found
-
-
-def _url(settings: AgentSettings) -> str:
-    url = settings.base_url
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(
-            f"[agent] base_url: {url!r} is no address. Write http://HOST:PORT/v1 or https://HOST/v1."
-        )
-    return url
+def _compatible(**arguments: Any) -> OpenAICompatibleProvider:
+    return OpenAICompatibleProvider("openai-compatible", **arguments)
 
 
 def _other(name: str, model: str, settings: AgentSettings) -> Backend:
@@ -178,7 +111,7 @@ def _other(name: str, model: str, settings: AgentSettings) -> Backend:
         return made[0]
 
     found = infer_model(f"{name}:{model}", provider_factory=make)
-    return Backend(found, None, list(made))
+    return Backend(found, made[0])
 
 
 def _arguments(kind: type[Provider[Any]], name: str, settings: AgentSettings) -> dict[str, str]:
@@ -187,7 +120,7 @@ def _arguments(kind: type[Provider[Any]], name: str, settings: AgentSettings) ->
     known = inspect.signature(kind.__init__).parameters
     given = {"api_key": settings.api_key.reveal(), "base_url": settings.base_url}
     if settings.base_url and "api_key" in known:
-        given["api_key"] = given["api_key"] or NO_KEY
+        given["api_key"] = given["api_key"] or address.NO_KEY
     found = {key: value for key, value in given.items() if value}
     for key in found:
         if key not in known:

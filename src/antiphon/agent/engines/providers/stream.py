@@ -27,7 +27,7 @@ from antiphon.agent.engines.port import (
     TextChunk,
     ToolCall,
 )
-from antiphon.agent.engines.providers import failures
+from antiphon.agent.engines.providers import sentences
 from antiphon.agent.engines.providers.messages import messages, parameters
 from antiphon.agent.engines.providers.models import Backend
 from antiphon.clock import Chance
@@ -76,10 +76,10 @@ def _end(response: ModelResponse, chance: Chance, *, wrote: bool) -> StepDone:
     )
     if not wrote and not calls:
         if response.finish_reason == "content_filter":
-            raise EngineError(failures.FILTERED, code="model_refused")
+            raise EngineError(sentences.FILTERED, code="model_refused")
         if response.finish_reason == "length":
-            raise EngineError(failures.NO_ROOM, code="model_failed")
-        raise EngineError(failures.EMPTY, code="model_failed", retryable=True)
+            raise EngineError(sentences.NO_ROOM, code="model_failed")
+        raise EngineError(sentences.EMPTY, code="model_failed", retryable=True)
     usage = response.usage
     return StepDone(
         calls=calls,
