@@ -215,3 +215,20 @@ async def test_there_is_no_approval_to_resolve(tmp_path: Path) -> None:
             decider="@a:b",
         )
     assert refused["code"] == "not_found"
+
+
+async def test_verbs_of_one_thread_are_done_in_the_order_in_which_they_came(
+    tmp_path: Path,
+) -> None:
+    """A start, its cancel and the next start, sent without waiting."""
+    engine = ScriptedEngine(SCRIPT)
+    async with running_agent(tmp_path, engine) as agent, raw_client(agent.url) as client:
+        await client.send("run.start", run_id="r1", input=[{"text": "slow"}])
+        await client.send("run.cancel", run_id="r1")
+        await client.send("run.start", run_id="r2", input=[{"text": "quick"}])
+        first = await client.end()
+        second = await client.end()
+    assert (first[-1]["run_id"], first[-1]["outcome"]) == ("r1", "cancelled")
+    assert (second[-1]["run_id"], second[-1]["outcome"]) == ("r2", "success")
+    events = [frame for frame in first + second if frame["type"] not in ("ok", "error")]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from websockets.exceptions import ConnectionClosed
 
 from antiphon.agent import supervisor
 from antiphon.agent.app import serve
-from antiphon.db import database
+from antiphon.db import Database, database
 from antiphon.settings import AgentSettings, General, Secret
 from antiphon.testing.agent_service import TOKEN, AgentProcess, raw_client, running_agent
 from antiphon.testing.engine import Act, Rule, Script, ScriptedEngine
@@ -124,3 +126,67 @@ async def test_the_offline_model_answers_with_its_tools(tmp_path: Path) -> None:
     assert events[0]["model"] == "offline"
     assert any(event["type"] == "tool.result" for event in events)
     assert "42" in events[-1]["text"]
+
+
+async def test_a_run_that_another_process_took_over_is_left_to_it(tmp_path: Path) -> None:
+    """A zombie can't finish what another has: it writes no event and no end."""
+    script = Script((Rule(((Act(text="a "), Act(gate="g"), Act(text="b")),)),))
+    engine = ScriptedEngine(script)
+    async with running_agent(tmp_path, engine) as agent, raw_client(agent.url) as client:
+        await client.start()
+        await client.until("text.delta")
+        with sqlite3.connect(tmp_path / "agent.db") as other:
+            other.execute("UPDATE runs SET attempt = 7")
+        other.close()
+        engine.open("g")
+        with pytest.raises(TimeoutError):
+            await client.until("run.finished", "run.error", "text.end", timeout=0.2)
+    with sqlite3.connect(tmp_path / "agent.db") as after:
+        assert after.execute("SELECT status, attempt FROM runs").fetchall() == [("running", 7)]
+        assert after.execute("SELECT type FROM events").fetchall()[-1] != ("run.finished",)
+    after.close()
+
+
+async def test_deltas_are_committed_in_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand words cost a few transactions, not a thousand."""
+    writes = 0
+    write = Database.write
+
+    async def counted(self: Database, function: Callable[[Connection], object]) -> object:
+        nonlocal writes
+        writes += 1
+        return await write(self, function)
+
+    monkeypatch.setattr(Database, "write", counted)
+    engine = ScriptedEngine(Script((Rule(((Act(words=1_000),),)),)))
+    async with running_agent(tmp_path, engine) as agent, raw_client(agent.url) as client:
+        events = await client.run()
+    assert len(events) == 1_004
+    assert writes < 100
+
+
+async def test_the_same_start_from_many_sockets_at_once_is_one_run(tmp_path: Path) -> None:
+    """One model call, and every socket gets the same end; another run is refused meanwhile."""
+    engine = ScriptedEngine(Script((Rule(((Act(text="a "), Act(gate="g"), Act(text="b")),)),)))
+
+    async def ask(url: str, run_id: str) -> str:
+        async with raw_client(url) as client:
+            answer = await client.start(run_id)
+            if answer["type"] == "error":
+                return str(answer["code"])
+            frame = await client.recv()
+            while frame["type"] != "run.finished" and frame.get("status") != "success":
+                frame = await client.recv()
+            return str(frame.get("text") or frame["texts"][0])
+
+    async with running_agent(tmp_path, engine) as agent, asyncio.TaskGroup() as group:
+        same = [group.create_task(ask(agent.url, "r1")) for _ in range(10)]
+        await engine.reached("g")
+        others = [group.create_task(ask(agent.url, f"s{n}")) for n in range(5)]
+        await asyncio.wait(others)
+        engine.open("g")
+    assert {task.result() for task in same} == {"a b"}
+    assert {task.result() for task in others} == {"thread_busy"}
+    assert len(engine.requests) == 1
