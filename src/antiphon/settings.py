@@ -118,9 +118,11 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     answer_timeout_s: Annotated[
         float,
         _help(
-            "Seconds without any sign of the agent after which a question ends in an error.", gt=0
+            "Seconds without any sign of the agent after which a question ends in an error; more "
+            "than the agent's own `deadline_s`, whose word is the better one.",
+            gt=0,
         ),
-    ] = 300.0
+    ] = 330.0
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
