@@ -107,7 +107,7 @@ class ProviderEngine:
                 try:
                     backend = await asyncio.shield(self._load(name))
                 except SettingsError:
-                    del self._loads[name]
+                    self._loads.pop(name, None)
                     raise
                 self._ensure_open()
                 await backend.open()
