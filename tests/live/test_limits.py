@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from antiphon.testing.adapter import AdapterUnderTest
 from antiphon.testing.history import Shown
 from antiphon.testing.live import LiveUser, live_user
 from antiphon.testing.platform import FakePlatform
+
+
+def ending_with(text: str) -> Callable[[tuple[Shown, ...]], bool]:
+    return lambda shown: shown[-1].body == text
 
 
 async def test_default_limits_shed_edits_and_lose_no_final(
@@ -43,10 +48,8 @@ async def test_default_limits_shed_edits_and_lose_no_final(
             answers: list[tuple[Shown, ...]] = []
             for question in ("one", "two"):
                 await person.say(room, f"{question} {number}")
-                want = f"You said: {question} {number}"
-                answers.append(
-                    await person.until(room, lambda s, want=want: s[-1].body == want, 90)
-                )
+                ends = ending_with(f"You said: {question} {number}")
+                answers.append(await person.until(room, ends, 90))
             return answers[-1]
 
         rooms = await asyncio.gather(*(ask(number) for number in range(4)))

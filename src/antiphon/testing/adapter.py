@@ -1,4 +1,4 @@
-"""`AdapterUnderTest`: the whole Matrix adapter in this process, against any homeserver and platform.
+"""`AdapterUnderTest`: the whole Matrix adapter in this process, over any homeserver and platform.
 
 Each `running()` is one life of it over the same state folder."""
 
