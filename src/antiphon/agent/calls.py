@@ -21,6 +21,7 @@ from antiphon.agent.store.lifecycle import UNKNOWN_OUTCOME
 from antiphon.agent.tools.port import ThreadAccess, Tool, ToolContext, ToolRefusedError
 from antiphon.agent_api.messages import ToolEnd, ToolResult
 from antiphon.clock import Chance
+from antiphon.errors import StateError
 
 MAX_RESULT_CHARS = 20_000
 """A tool's result above this is cut, and says so."""
@@ -88,7 +89,7 @@ class CallRunner:
 
         try:
             content = clean(await self._live.guard(work(), seconds_left))
-        except Interrupted:
+        except (Interrupted, StateError):
             raise
         except ToolRefusedError as refusal:
             return Result("error", clean(str(refusal)))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 
 from antiphon import telemetry
 from antiphon.clock import Chance
 
 
 def report(part: str, event: str, error: BaseException, chance: Chance, **facts: object) -> str:
-    """Logs an unexpected exception with its traceback; returns the short id that the log line
-    and the sentence for the person share."""
+    """Logs an unexpected exception with its traceback (as text: a renderer that shows local
+    variables would log what people wrote); returns the short id that the log line and the sentence
+    for the person share."""
     number = hashlib.sha256(chance.token().encode()).hexdigest()[:4]
     telemetry.logger(part).error(
         event,
         error_id=number,
-        exc_info=(type(error), error, error.__traceback__),
+        exception="".join(traceback.format_exception(error)),
         **facts,
     )
     return number
