@@ -6,8 +6,6 @@ A thread stays here while someone uses it; all of it can be made again from the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from antiphon.agent.live import LiveRun
 from antiphon.agent.log import ThreadLog
@@ -30,15 +28,6 @@ class Hub:
 
     def __init__(self) -> None:
         self._states: dict[ThreadId, ThreadState] = {}
-
-    @contextmanager
-    def use(self, thread: ThreadId) -> Iterator[ThreadState]:
-        """The thread's state, kept while the block runs."""
-        state = self.hold(thread)
-        try:
-            yield state
-        finally:
-            self.drop(state)
 
     def hold(self, thread: ThreadId) -> ThreadState:
         """The thread's state, kept until as many calls of `drop`."""

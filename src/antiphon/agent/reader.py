@@ -40,11 +40,13 @@ class Reader:
         self._seq = 0
         self._replay_to = 0
         self._owes_snapshot = False
+        self._begun = 0
         self.closed = False
         self._state.log.watch(self)
 
     def begin(self, start: From) -> None:
         """Sets (or resets) where it reads."""
+        self._begun += 1
         self._run_id = start.run_id
         self._owes_snapshot = start.seq is None
         self._seq = start.seq or 0
@@ -73,12 +75,12 @@ class Reader:
             if self._seq >= self._replay_to:
                 # It fell off the live log: the state now instead of the backlog.
                 return await self._snapshot()
-            begun_at = self._seq
+            begun, begun_at = self._begun, self._seq
             frames = await self._database.read(
                 lambda connection: events.after(connection, self._state.thread, begun_at, PAGE)
             )
-            if self._seq != begun_at or self._owes_snapshot:
-                return []  # moved meanwhile
+            if self._begun != begun or self._seq != begun_at:
+                return await self.take()  # it was set elsewhere meanwhile
             if not frames:
                 return await self._snapshot()
         if frames:
@@ -94,10 +96,12 @@ class Reader:
         running = None if log.answer is None or log.answer.over else log.answer
         made: list[bytes] = []
         if running is None or running.run_id != self._run_id:
-            run_id = self._run_id
+            run_id, begun = self._run_id, self._begun
             stored = await self._database.read(
                 lambda connection: reading.snapshot(connection, thread, run_id)
             )
+            if self._begun != begun:
+                return await self.take()  # it was set elsewhere meanwhile
             if stored is not None:
                 self._seq = stored.seq
                 made.append(snapshots.encode(stored))
