@@ -240,8 +240,9 @@ def _check_name(path: Path, key: str, value: Any) -> None:
         )
 
 
-def section(source: Source, name: str, struct: type[S]) -> S:
-    """The settings of one section, from `source`.
+def section(source: Source, name: str, struct: type[S], *, only: tuple[str, ...] = ()) -> S:
+    """The settings of one section, from `source`; with `only`, just these, the rest by default
+    (a process reads of another one's section no more than its address and token).
 
     Raises SettingsError naming the setting, where it came from and what is allowed; a secret's
     value is never shown."""
@@ -249,7 +250,7 @@ def section(source: Source, name: str, struct: type[S]) -> S:
     origin: dict[str, str] = {}
     table = source.file if not name else source.file.get(name, {})
     hints = get_type_hints(struct, include_extras=False)
-    for field in struct.__struct_fields__:
+    for field in only or struct.__struct_fields__:
         if field in table:
             raw[field], origin[field] = table[field], str(source.path)
         variable = variable_name(name, field)

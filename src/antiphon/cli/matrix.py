@@ -24,7 +24,7 @@ def run_adapter(options: Options) -> None:
     from antiphon.settings import AgentSettings, MatrixSettings, section
 
     own = section(source, "matrix", MatrixSettings)
-    agent = section(source, "agent", AgentSettings)
+    agent = section(source, "agent", AgentSettings, only=("url", "token"))
 
     from antiphon.adapter.matrix.app import run
 

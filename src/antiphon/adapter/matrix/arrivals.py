@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
+from sqlalchemy import Connection
+
+from antiphon.adapter.matrix.beside import woken_within
 from antiphon.adapter.matrix.digest import arrival_index
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound, rooms
@@ -62,40 +66,42 @@ class Arrivals:
             if wait_s is None:
                 pause = 1.0
                 continue
-            await self._clock.sleep(max(wait_s, pause))
+            await woken_within(self._due, max(wait_s, pause), self._clock)
             pause = min(LONGEST_PAUSE_S, pause * 2)
             self._due.set()
 
     async def _all(self) -> float | None:
-        """Tries everything once; seconds to wait before trying the rest again, None if all is
-        done."""
+        """Tries everything once, each room by itself; seconds to wait before trying again what is
+        left, None if all is done."""
+        waits: list[float] = []
+        for gap in await self._journal.read(inbound.open_gaps):
+            waits.extend(await self._tried(self._close(gap)))
+        for room_id, inviter in await self._journal.read(
+            lambda c: rooms.with_membership(c, "invite")
+        ):
+            waits.extend(await self._tried(self._decide(room_id, inviter)))
+        return max(waits, default=None)
+
+    async def _tried(self, work: Coroutine[Any, Any, None]) -> list[float]:
+        """Does one room's work; the seconds to wait where it must be tried again."""
         try:
-            for gap in await self._journal.read(inbound.open_gaps):
-                await self._close(gap)
-            for room_id, inviter in await self._journal.read(
-                lambda c: rooms.with_membership(c, "invite")
-            ):
-                await self._decide(room_id, inviter)
+            await work
         except RateLimitedError as error:
-            return error.retry_after_ms / 1000
+            return [error.retry_after_ms / 1000]
         except HomeserverUnreachableError as error:
             self._log.warning("room_work_postponed", error=error.message)
-            return 1.0
-        return None
+            return [1.0]
+        return []
 
     async def _decide(self, room_id: RoomId, inviter: str | None) -> None:
-        """Joins or declines. The membership is recorded as /sync tells it, so that what was said
-        between invite and join is seen; only a dead invite is closed here."""
+        """Joins or declines. What /sync tells meanwhile is never overwritten: the room is joined
+        for us when /sync says so, so that what was said since the invite is seen."""
         allowed = inviter is not None and self._allow.allows(inviter)
         try:
             if allowed:
                 await self._client.join(room_id)
                 self._log.info("joined", room=room_id, inviter=inviter)
-                await self._journal.write(
-                    lambda c: rooms.set_membership(
-                        c, room_id, "joining", self._clock.now_ms(), inviter=inviter
-                    )
-                )
+                await self._settle(room_id, "joining")
                 return
             await self._client.leave(room_id)
             self._log.warning(
@@ -108,9 +114,16 @@ class Arrivals:
             self._log.warning(
                 "invite_dead", room=room_id, status=error.status, errcode=error.errcode
             )
-        await self._journal.write(
-            lambda c: rooms.set_membership(c, room_id, "leave", self._clock.now_ms())
-        )
+        await self._settle(room_id, "leave")
+
+    async def _settle(self, room_id: RoomId, membership: str) -> None:
+        """The invite was decided: unless /sync has told more meanwhile."""
+
+        def settle(connection: Connection) -> None:
+            if rooms.membership(connection, room_id) == "invite":
+                rooms.set_membership(connection, room_id, membership, self._clock.now_ms())
+
+        await self._journal.write(settle)
 
     async def _close(self, gap: Gap) -> None:
         found = await self._read_back(gap)

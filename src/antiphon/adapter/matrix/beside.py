@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from antiphon.clock import Clock
+
 T = TypeVar("T")
 
 
@@ -28,6 +30,17 @@ async def beside(coroutine: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Tas
             task.exception()  # read, so that it is not reported as lost: the block's own matters
         raise
     await task
+
+
+async def woken_within(event: asyncio.Event, seconds: float, clock: Clock) -> None:
+    """Returns when `event` is set, or after `seconds`."""
+    tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 @asynccontextmanager

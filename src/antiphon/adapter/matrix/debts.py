@@ -7,6 +7,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from antiphon.adapter.matrix.beside import woken_within
 from antiphon.adapter.matrix.journal import debts
 from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.journal import Journal
@@ -42,7 +43,7 @@ class Debtor:
             if await self._pay_all():
                 pause = 1.0
             else:
-                await self._clock.sleep(pause)
+                await woken_within(self._due, pause, self._clock)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
                 self._due.set()
 

@@ -24,6 +24,9 @@ from antiphon.telemetry import logger
 
 LONGEST_PAUSE_S = 30.0
 
+NOT_OURS = (403, 404)
+"""Refusals that mean that we can't write in the room at all, whatever we write."""
+
 
 class RoomRefusedError(Exception):
     """The homeserver will not take events of ours in this room (kicked, upgraded, too large)."""
@@ -120,7 +123,9 @@ class Delivery:
             except HomeserverUnreachableError as error:
                 self._log.info("partial_lost", room=room_id, error=str(error))
             except MatrixApiError as error:
-                raise RoomRefusedError(error.status, error.errcode) from error
+                if error.status in NOT_OURS:
+                    raise RoomRefusedError(error.status, error.errcode) from error
+                self._log.warning("partial_refused", room=room_id, errcode=error.errcode)
             else:
                 slot.succeeded()
                 self._metrics.sends.labels("partial", "ok").inc()

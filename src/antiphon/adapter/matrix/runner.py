@@ -20,7 +20,7 @@ from antiphon.adapter.matrix.metrics import Metrics
 from antiphon.adapter.matrix.replies import CommandReplies, place_of
 from antiphon.adapter.matrix.typing_notice import TypingNotices
 from antiphon.clock import Clock
-from antiphon.core.ids import RunId, UserId, run_id
+from antiphon.core.ids import UserId, run_id
 from antiphon.core.model import Said, TurnState
 from antiphon.core.pacing import EditPacer, SendClass
 from antiphon.core.render.answer import error_id, failed, finished, stopped
@@ -31,12 +31,14 @@ from antiphon.telemetry import logger
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What a turn's answer is to be. `parts` None: nothing is said (cancelled before a word)."""
+    """What a turn's answer is to be. `parts` None: nothing is said (cancelled before a word).
+    `abandoned`: the agent may still be at it and must be told to stop."""
 
     outcome: str
     parts: tuple[str, ...] | None
     notice: bool = False
     code: str | None = None
+    abandoned: bool = False
 
 
 class TurnRunner:
@@ -73,17 +75,25 @@ class TurnRunner:
         writer = AnswerWriter(turn, self._delivery, self._journal, self._clock, self._pacer)
         try:
             with self._delivery.gate.owing():
+                if turn.state is TurnState.ANSWERED:
+                    await self._deliver(turn)
+                    return
                 await writer.resume()
                 typing = self._typing.shown(turn.lane.room_id)
                 async with typing if turn.kind == QUESTION else nullcontext():
-                    if turn.state is TurnState.ANSWERED or await self._answer(turn, writer):
+                    if await self._answer(turn, writer):
                         await self._deliver(turn)
         except RoomRefusedError as error:
             await self._give_up(turn, str(error))
 
     async def _answer(self, turn: Turn, writer: AnswerWriter) -> bool:
         """Finds the turn's answer and fixes it; False when there is nothing to deliver."""
-        ending = await self._ending(turn, writer)
+        try:
+            ending = await self._ending(turn, writer)
+        except AgentRefusedError:
+            raise  # a wrong setting of the operator's, not this question's fault: it waits
+        except PlatformError as error:
+            ending = self._error(turn, "", error.code, error.message)
         if ending is None:
             return False  # decided elsewhere meanwhile: stopped, or the room was left
         return await self._journal.write(lambda c: self._fix(c, turn, writer, ending))
@@ -123,13 +133,13 @@ class TurnRunner:
                         self._metrics.first_text.observe(seconds)
                     slot.put(last.text)
         except AgentRefusedError:
-            raise  # a wrong setting of the operator's, not this question's fault: it waits
+            raise
         except PlatformError as error:
-            await self._owe_cancel(turn)
-            return self._error(turn, slot.text, error.code, error.message)
+            return msgspec.structs.replace(
+                self._error(turn, slot.text, error.code, error.message), abandoned=True
+            )
         if last.outcome is None:
-            await self._owe_cancel(turn)
-            return Ending("cancelled", None)
+            return Ending("cancelled", None, abandoned=True)
         if last.outcome.kind == "error":
             return self._error(turn, last.text, last.outcome.code, last.outcome.message)
         if last.outcome.kind == "cancelled":
@@ -172,6 +182,9 @@ class TurnRunner:
     ) -> bool:
         now = self._clock.now_ms()
         room_id = turn.lane.room_id
+        if ending.abandoned:
+            self._owe_cancel(connection, turn, now)
+            self._debtor.wake()
         allowed = rooms.may_send(connection, room_id) or (
             turn.kind == NOTE and rooms.membership(connection, room_id) == "join"
         )
@@ -207,24 +220,22 @@ class TurnRunner:
         self._log.info("turn_delivered", turn=turn.turn_id, room=turn.lane.room_id, kind=turn.kind)
 
     async def _give_up(self, turn: Turn, reason: str) -> None:
-        """The room takes nothing more of this turn."""
+        """The room takes nothing more of this turn; its run is of no use any more."""
 
         def record(connection: Connection) -> None:
-            turns.end(connection, turn.turn_id, TurnState.UNDELIVERABLE, self._clock.now_ms())
+            now = self._clock.now_ms()
+            turns.end(connection, turn.turn_id, TurnState.UNDELIVERABLE, now)
             outbox.failed(connection, turn.turn_id)
-
-        await self._journal.write(record)
-        self._metrics.turns.labels("undeliverable").inc()
-        self._log.warning("turn_undeliverable", turn=turn.turn_id, reason=reason)
-
-    async def _owe_cancel(self, turn: Turn) -> None:
-        """The run, if the agent has it, is of no use any more."""
-
-        def record(connection: Connection) -> None:
-            known = turns.get(connection, turn.turn_id)
-            if known is not None and known.thread_id is not None:
-                owed = Debt("cancel", known.thread_id, RunId(run_id(turn.turn_id, known.revision)))
-                debts.add(connection, owed, self._clock.now_ms())
+            self._owe_cancel(connection, turn, now)
 
         await self._journal.write(record)
         self._debtor.wake()
+        self._metrics.turns.labels("undeliverable").inc()
+        self._log.warning("turn_undeliverable", turn=turn.turn_id, reason=reason)
+
+    def _owe_cancel(self, connection: Connection, turn: Turn, now: int) -> None:
+        """The agent must be told that the run, if it has it, is not waited for."""
+        known = turns.get(connection, turn.turn_id)
+        if known is not None and known.thread_id is not None:
+            owed = Debt("cancel", known.thread_id, run_id(turn.turn_id, known.revision))
+            debts.add(connection, owed, now)

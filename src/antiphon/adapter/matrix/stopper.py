@@ -51,13 +51,15 @@ class Stopper:
                 if entry.state == "pending":
                     await self._delivery.deliver(entry, SendClass.FINAL)
         except RoomRefusedError:
-            end, expected = TurnState.UNDELIVERABLE, TurnState.ANSWERED
+            end = TurnState.UNDELIVERABLE
         else:
-            end, expected = TurnState.DELIVERED, TurnState.ANSWERED
+            end = TurnState.DELIVERED
+        await self._journal.write(lambda c: self._end(c, turn, end))
+
+    def _end(self, connection: Connection, turn: Turn, end: TurnState) -> None:
         now = self._clock.now_ms()
-        await self._journal.write(
-            lambda c: turns.end(c, turn.turn_id, end, now, expected=(expected,))
-        )
+        turns.end(connection, turn.turn_id, end, now, expected=(TurnState.ANSWERED,))
+        outbox.failed(connection, turn.turn_id)  # what is still pending was refused
 
     def _decide(self, connection: Connection, turn: Turn) -> None:
         """Ends what waits before the command, owes the agent the end of what runs, and fixes the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from antiphon.adapter.matrix.beside import while_in
 from antiphon.adapter.matrix.transport.client import MatrixClient
@@ -18,6 +18,9 @@ DELAY_S = 0.4
 
 TIMEOUT_MS = 30_000
 RENEW_S = 20.0
+
+OFF_LIMIT_S = 2.0
+"""Taking the notice back holds up the lane no longer than this; it ends by itself anyway."""
 
 
 class TypingNotices:
@@ -42,7 +45,9 @@ class TypingNotices:
                 await self._say(room_id, on=True)
                 await self._clock.sleep(RENEW_S)
         finally:
-            await asyncio.shield(self._say(room_id, on=False))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OFF_LIMIT_S):
+                    await self._say(room_id, on=False)
 
     async def _say(self, room_id: RoomId, *, on: bool) -> None:
         try:
