@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 TESTS = Path(__file__).parent
 MAX_LINES = 500
 
-LEAVES = {"errors", "settings", "telemetry", "clock"}
+LEAVES = {"errors", "settings", "telemetry", "clock", "crash"}
 SURFACE = {"sdk", "core", "db"}
 BELOW_CLI = {"run", "demo", "adapter", "agent", "master", "sdk", "core", "agent_api", "db"}
 
@@ -43,6 +43,7 @@ LEAVES_OF: dict[str, set[str]] = {
     "clock": set(),
     "settings": {"errors"},
     "telemetry": {"errors"},
+    "crash": set(),
 }
 
 STORES = (

@@ -21,6 +21,7 @@ from antiphon.agent.store.lifecycle import UNKNOWN_OUTCOME
 from antiphon.agent.tools.port import ThreadAccess, Tool, ToolContext, ToolRefusedError
 from antiphon.agent_api.messages import ToolEnd, ToolResult
 from antiphon.clock import Chance
+from antiphon.crash import crash_point
 from antiphon.errors import StateError
 
 MAX_RESULT_CHARS = 20_000
@@ -62,13 +63,19 @@ class CallRunner:
         tool = self._tools.get(call.name)
         recorder, thread = self._recorder, self._run.thread
         if call.state == "asked":
+            crash_point("call.before_intent")
             await recorder.commit(
                 recorder.draft(ToolEnd, call_id=call.call_id),
                 also=lambda connection: ledger.begin(connection, thread, call.call_id),
             )
+            crash_point("call.intended")
         elif tool is None or not tool.repeatable:
             return await self._record(call, Result("unknown", UNKNOWN_OUTCOME))
-        return await self._record(call, await self._result(call, tool, seconds_left))
+        result = await self._result(call, tool, seconds_left)
+        crash_point("call.acted")
+        recorded = await self._record(call, result)
+        crash_point("call.recorded")
+        return recorded
 
     async def _result(self, call: CallRow, tool: Tool | None, seconds_left: float) -> Result:
         if tool is None:

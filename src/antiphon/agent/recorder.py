@@ -18,6 +18,7 @@ from antiphon.agent.model import Frame, RunRow, frame
 from antiphon.agent.store import events, runs
 from antiphon.agent_api.messages import AnyEvent
 from antiphon.clock import Clock
+from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.errors import AntiphonError, LeaseLostError
 
@@ -129,12 +130,14 @@ class Recorder:
                 events.append(connection, run.thread, batch + frames)
                 if also is not None:
                     also(connection)
+                crash_point("events.before_commit")
 
             try:
                 await self._database.write(transaction)
             except AntiphonError as error:
                 self._broken = error
                 raise
+            crash_point("events.committed")
             if batch:
                 self._log.committed(batch[-1].seq)
             for one, event in zip(frames, made, strict=True):

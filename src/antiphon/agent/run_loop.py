@@ -46,6 +46,7 @@ from antiphon.agent_api.messages import (
     ToolStart,
 )
 from antiphon.clock import Chance, Clock
+from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.errors import SettingsError, StateError
 
@@ -232,11 +233,13 @@ class RunLoop:
             asked.append(draft(ToolArgs, call_id=call.call_id, args=call.args))
         now = self._clock.now_ms()
         run = self._run
+        crash_point("step.before_commit")
         await self._recorder.commit(
             *self._closing(number),
             *asked,
             also=lambda connection: steps.add(connection, run.thread, run.run_id, step, now),
         )
+        crash_point("step.committed")
         self._new_step()
         self._steps.append(step)
 
@@ -284,11 +287,13 @@ class RunLoop:
             steps.add(connection, run.thread, run.run_id, step, now)
             runs.end(connection, run.thread, run.run_id, "success", None, now)
 
+        crash_point("end.before_commit")
         await self._recorder.commit(
             *self._closing(number),
             self._recorder.draft(RunFinished, outcome="success", text=text),
             also=end,
         )
+        crash_point("end.committed")
 
     async def _stopped(self, reason: Reason) -> None:
         if reason is Reason.SHUTDOWN:
@@ -309,6 +314,7 @@ class RunLoop:
             await self._cancelled(keep=reason is Reason.CANCEL)
 
     async def _cancelled(self, *, keep: bool) -> None:
+        crash_point("cancel.before_end")
         number, now, run = len(self._steps), self._clock.now_ms(), self._run
         so_far = "".join(self._parts)
         text = join_steps((*(step.text for step in self._steps), so_far)) if keep else ""

@@ -22,6 +22,7 @@ from antiphon.agent.supervisor import Supervisor
 from antiphon.agent.tools.port import Tool
 from antiphon.agent_api.messages import Attach, ErrorCode, RunStart
 from antiphon.clock import Clock
+from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.errors import AgentProtocolError, AntiphonError
 from antiphon.settings import AgentSettings
@@ -70,9 +71,11 @@ class Service:
         """Starts the run or finds it; whether it is new, and where a reader of it begins."""
         wanted = self._wanted(state.thread, verb)
         now = self._clock.now_ms()
+        crash_point("run.before_created")
         started = await self.database.write(
             lambda connection: lifecycle.start(connection, wanted, now)
         )
+        crash_point("run.created")
         if not started.is_new:
             return False, await start_of(state, self.database, verb.run_id, verb.cursor)
         first = started.frames[0].seq - 1
@@ -117,10 +120,12 @@ class Service:
     async def cancel(self, state: ThreadState, run_id: str) -> None:
         """Ends the run, or leaves a tombstone; returns when that is durable."""
         await self._stop(state, run_id, Reason.CANCEL)
+        crash_point("cancel.before_commit")
         now = self._clock.now_ms()
         frames = await self.database.write(
             lambda connection: lifecycle.cancel(connection, state.thread, run_id, now)
         )
+        crash_point("cancel.committed")
         _publish(state, frames)
 
     async def withdraw(self, state: ThreadState, run_id: str) -> None:

@@ -23,6 +23,7 @@ from antiphon.agent.thread_access import StoredThread
 from antiphon.agent.tools.port import Tool
 from antiphon.agent_api.answer import Answer
 from antiphon.clock import Chance, Clock
+from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.errors import DatabaseError, LeaseLostError
 
@@ -136,9 +137,11 @@ class Supervisor:
     async def _take_over(self, state: ThreadState, run_id: str) -> Taken | None:
         """Begins the run's next attempt and shows it to readers; None when it is over."""
         thread, now = state.thread, self._clock.now_ms()
+        crash_point("resume.before_commit")
         resumed = await self._database.write(
             lambda connection: lifecycle.resume(connection, thread, run_id, now)
         )
+        crash_point("resume.committed")
         if resumed is None:
             return None
         run = resumed.run

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, inspect, text
 
+from antiphon.crash import crash_point
 from antiphon.errors import SchemaTooNewError
 
 
@@ -37,7 +38,9 @@ def upgrade(engine: Engine, migrations: Path) -> None:
             f"The database has schema {current}, this Antiphon knows {newest}: it was written by "
             "a newer version. Install that version, or restore a backup made before the upgrade."
         )
+    crash_point("schema.before_upgrade")
     _run(engine, migrations)
+    crash_point("schema.upgraded")
 
 
 def _run(engine: Engine, migrations: Path) -> None:
@@ -60,3 +63,4 @@ def _run(engine: Engine, migrations: Path) -> None:
     ):
         environment.configure(connection=connection, transactional_ddl=True)
         environment.run_migrations()
+        crash_point("schema.before_commit")

@@ -12,6 +12,7 @@ from antiphon.agent_api.messages import Cursor, ErrorCode, InputPart, RunSetting
 from antiphon.agent_api.subscription import Subscription
 from antiphon.agent_api.waiting import Patience
 from antiphon.clock import Chance, Clock
+from antiphon.crash import crash_point
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.interface import Outcome, Progress, Run, ToolUse
 
@@ -141,6 +142,7 @@ class AgentSession:
         answer = Answer(run.run_id)
         shown: Progress | None = None
         with self._start(run) as events:
+            crash_point("run.asked")
             while not answer.over:
                 await patience.wait(events.news())
                 before = answer.cursor

@@ -22,6 +22,7 @@ from antiphon.core.ids import EventId, TxnId, final_txn, partial_txn, root_txn
 from antiphon.core.model import TurnState
 from antiphon.core.pacing import EditPacer, EditState, SendClass
 from antiphon.core.render.split import split
+from antiphon.crash import crash_point
 
 
 class TextSlot:
@@ -150,8 +151,10 @@ class AnswerWriter:
             outbox.put(connection, entry, self._clock.now_ms())
             return True
 
+        crash_point("root.before_commit")
         if not await self._journal.write(record):
             raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
+        crash_point("root.committed")
         self._roots.append(await self._delivery.deliver(entry, SendClass.FIRST))
         self._shown.append(text)
         return True
@@ -166,8 +169,10 @@ class AnswerWriter:
         self._step += 1
         txn = partial_txn(self._turn.turn_id, part, self._journal.epoch, self._step)
         content = edit(text, self._roots[part], self._mark(part, final=False, last=False))
+        crash_point("partial.before_send")
         if not await self._delivery.try_partial(room_id, txn, content):
             return False
+        crash_point("partial.sent")
         self._shown[part] = text
         return True
 

@@ -14,6 +14,7 @@ from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock, SystemChance, SystemClock
 from antiphon.core.ids import UserId
+from antiphon.crash import crash_point
 from antiphon.db import StateLock
 from antiphon.errors import HomeserverUnreachableError, SettingsError
 from antiphon.sdk.real import open_platform
@@ -93,7 +94,9 @@ async def _sign_in(
             pause = min(LONGEST_PAUSE_S, pause * 2)
         else:
             if signed_in != stored:
+                crash_point("login.before_saved")
                 login.save(state, signed_in)
+                crash_point("login.saved")
             return signed_in
 
 

@@ -19,6 +19,7 @@ from antiphon.adapter.matrix.transport.events import Event
 from antiphon.clock import Clock
 from antiphon.core.access import AllowList
 from antiphon.core.ids import RoomId, UserId
+from antiphon.crash import crash_point
 from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
 from antiphon.telemetry import logger
 
@@ -100,6 +101,7 @@ class Arrivals:
         try:
             if allowed:
                 await self._client.join(room_id)
+                crash_point("invite.joined")
                 self._log.info("joined", room=room_id, inviter=inviter)
                 await self._settle(room_id, "joining")
                 return
@@ -127,9 +129,11 @@ class Arrivals:
 
     async def _close(self, gap: Gap) -> None:
         found = await self._read_back(gap)
+        crash_point("gap.read")
         committed = await self._journal.write(
             lambda c: inbound.close_gap(c, gap, found, self._intake, self._clock.now_ms())
         )
+        crash_point("gap.closed")
         self._log.info("gap_closed", room=gap.room_id, events=len(found))
         await self._committed(committed)
 

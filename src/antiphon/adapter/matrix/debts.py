@@ -12,6 +12,7 @@ from antiphon.adapter.matrix.journal import debts
 from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.clock import Clock
+from antiphon.crash import crash_point
 from antiphon.errors import PlatformError
 from antiphon.sdk.interface import Platform
 from antiphon.telemetry import logger
@@ -61,7 +62,9 @@ class Debtor:
                     whole = False
                     continue
                 # The agent has no such thing (any more): there is nothing to tell it.
+            crash_point("debt.told")
             await self._journal.write(partial(_settle, done=debt))
+            crash_point("debt.settled")
         return whole
 
     async def _pay(self, debt: Debt) -> None:

@@ -19,6 +19,7 @@ from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
 from antiphon.core.ids import EventId, RoomId, TurnId, TxnId
 from antiphon.core.pacing import SendClass
+from antiphon.crash import crash_point
 from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
 from antiphon.telemetry import logger
 
@@ -107,7 +108,9 @@ class Delivery:
                     break
             await self._clock.sleep(pause)
             pause = min(LONGEST_PAUSE_S, pause * 2)
+        crash_point("delivery.sent")
         await self._journal.write(lambda c: outbox.sent(c, entry.txn_id, event_id))
+        crash_point("delivery.recorded")
         return event_id
 
     async def try_partial(self, room_id: RoomId, txn_id: TxnId, content: dict[str, Any]) -> bool:

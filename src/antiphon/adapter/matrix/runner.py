@@ -25,6 +25,7 @@ from antiphon.core.model import Said, TurnState
 from antiphon.core.pacing import EditPacer, SendClass
 from antiphon.core.render.answer import error_id, failed, finished, stopped
 from antiphon.core.render.split import split
+from antiphon.crash import crash_point
 from antiphon.errors import AgentRefusedError, PlatformError
 from antiphon.sdk.interface import Platform, Progress, Run
 from antiphon.telemetry import logger
@@ -96,7 +97,10 @@ class TurnRunner:
             ending = self._error(turn, "", error.code, error.message)
         if ending is None:
             return False  # decided elsewhere meanwhile: stopped, or the room was left
-        return await self._journal.write(lambda c: self._fix(c, turn, writer, ending))
+        crash_point("turn.before_freeze")
+        fixed = await self._journal.write(lambda c: self._fix(c, turn, writer, ending))
+        crash_point("turn.frozen")
+        return fixed
 
     async def _ending(self, turn: Turn, writer: AnswerWriter) -> Ending | None:
         if turn.kind in (FIXED, NOTE):
@@ -126,6 +130,7 @@ class TurnRunner:
         try:
             async with aclosing(self._platform.answer(run)) as stream:
                 async for last in stream:
+                    crash_point("run.heard")
                     if last.outcome is not None or shown.done():
                         break
                     if not slot.text and last.text.strip():
@@ -161,13 +166,17 @@ class TurnRunner:
             settings=await self._platform.resolve(chat, turn.sender),
         )
         frozen = msgspec.json.encode(run).decode()
+        crash_point("turn.before_start")
 
         def start(connection: Connection) -> bool:
             quote = turns.others_spoke_since(connection, turn)
             writer.quote(quote)
             return turns.start(connection, turn.turn_id, run.thread_id, frozen, quote)
 
-        return run if await self._journal.write(start) else None
+        if not await self._journal.write(start):
+            return None
+        crash_point("turn.started")
+        return run
 
     def _error(self, turn: Turn, text: str, code: str, message: str) -> Ending:
         short = error_id(run_id(turn.turn_id, turn.revision), code)
@@ -209,12 +218,14 @@ class TurnRunner:
         for entry in await self._journal.read(lambda c: outbox.of_turn(c, turn.turn_id)):
             if entry.state == "pending":
                 await self._delivery.deliver(entry, SendClass.FINAL)
+        crash_point("turn.before_delivered")
         now = self._clock.now_ms()
         await self._journal.write(
             lambda c: turns.end(
                 c, turn.turn_id, TurnState.DELIVERED, now, expected=(TurnState.ANSWERED,)
             )
         )
+        crash_point("turn.delivered")
         self._metrics.turns.labels("delivered").inc()
         self._metrics.finished.observe((now - turn.created_ms) / 1000)
         self._log.info("turn_delivered", turn=turn.turn_id, room=turn.lane.room_id, kind=turn.kind)

@@ -29,6 +29,7 @@ from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import UserId
 from antiphon.core.pacing import EditPacer
+from antiphon.crash import crash_point
 from antiphon.db import database_url
 from antiphon.errors import AgentRefusedError, HomeserverError
 from antiphon.sdk.interface import Platform
@@ -59,6 +60,7 @@ async def serve(
         url = database_url(matrix.database, state, "matrix.db")
         journal = await Journal.open(url, me, device_id)
         stack.push_async_callback(journal.close)
+        crash_point("journal.opened")
         operations = Operations(me, journal, platform, metrics, clock)
         address = await operations.start(matrix.host, matrix.port)
         stack.push_async_callback(operations.stop)

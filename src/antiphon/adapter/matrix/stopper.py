@@ -18,6 +18,7 @@ from antiphon.core.commands.replies import nothing_running_reply, stopped_reply
 from antiphon.core.ids import root_txn, run_id
 from antiphon.core.model import TurnState
 from antiphon.core.pacing import SendClass
+from antiphon.crash import crash_point
 
 
 class Stopper:
@@ -44,7 +45,9 @@ class Stopper:
                 await self._stop(turn)
 
     async def _stop(self, turn: Turn) -> None:
+        crash_point("stop.before_decided")
         await self._journal.write(lambda c: self._decide(c, turn))
+        crash_point("stop.decided")
         self._debtor.wake()
         try:
             for entry in await self._journal.read(lambda c: outbox.of_turn(c, turn.turn_id)):

@@ -17,6 +17,7 @@ from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.clock import Clock
 from antiphon.core.ids import UserId
+from antiphon.crash import crash_point
 from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
 from antiphon.telemetry import logger
 
@@ -123,9 +124,11 @@ class SyncLoop:
                 reason=problem.reason,
             )
         batch = digest(response, since, self._me)
+        crash_point("sync.received")
         committed = await self._journal.write(
             lambda c: inbound.commit_batch(c, batch, self._intake, self._clock.now_ms())
         )
+        crash_point("sync.committed")
         self._metrics.syncs.labels("ok").inc()
         self._metrics.synced(self._clock.now_ms() / 1000)
         self._metrics.events.labels("turn").inc(len(committed.turns))
@@ -134,3 +137,4 @@ class SyncLoop:
             log = self._log.debug if skip.expected else self._log.warning
             log("event_skipped", room=skip.room_id, event_id=skip.event_id, reason=skip.reason)
         await self._committed(committed)
+        crash_point("sync.handed_on")

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.journal.schema import account
 from antiphon.core.ids import UserId
+from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.errors import LeaseLostError, StateError
 
@@ -57,9 +58,13 @@ class Journal:
                     f"Another process has taken over this bot (lease {held}, ours {self.epoch}). "
                     "This one stops; nothing is lost."
                 )
-            return function(connection)
+            done = function(connection)
+            crash_point("journal.before_commit")
+            return done
 
-        return await self._database.write(fenced)
+        done = await self._database.write(fenced)
+        crash_point("journal.committed")
+        return done
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """As `Database.read`."""
