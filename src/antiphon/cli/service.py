@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 
 import click
 
+from antiphon.cli import memory
+
 
 def run_service(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs `serve(stop)` to its end. SIGTERM and SIGINT set `stop`, and the service then ends by
     itself, which is success; a second SIGINT interrupts it at once."""
+    memory.lean()
     asyncio.run(_run(serve))
 
 
