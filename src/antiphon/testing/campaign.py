@@ -1,0 +1,169 @@
+"""`python -m antiphon.testing.campaign`: kills, cuts and freezes a real agent and adapter on a real
+Synapse, again and again, and judges each trial by what the rooms show.
+
+A trial is repeated alone by `--seed S --only N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from antiphon.testing.campaign_kinds import SCENARIOS
+from antiphon.testing.campaign_plan import EXCLUSIVE, WEIGHTS, Plan, plan
+from antiphon.testing.campaign_trial import Trial
+from antiphon.testing.campaign_world import World, world
+from antiphon.testing.checker import Violation
+from antiphon.testing.crash_points import crash_points
+
+TRIAL_S = 150.0
+"""A trial that takes longer is broken off, which counts as a violation."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a trial. `died_at`: crash orders that were carried out, by process."""
+
+    number: int
+    kind: str
+    order: str
+    violations: tuple[Violation, ...]
+    died_at: tuple[str, ...]
+    questions: int
+    seconds: float
+    notes: dict[str, float] = {}
+
+    def line(self) -> str:
+        """For the terminal."""
+        verdict = "ok" if not self.violations else "VIOLATED"
+        died = ", ".join(self.died_at) or "-"
+        return (
+            f"{self.number:4} {self.kind:16} {verdict:8} {self.seconds:5.1f} s  "
+            f"{self.questions:2} asked  killed: {died}"
+        )
+
+
+async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
+    """Runs one trial and judges it."""
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix=f"{chosen.number:04}-", dir=shared.folder))
+    bot = await shared.bot()
+    made = Trial(shared, chosen, folder, bot, homeserver=shared.synapse.url, mutant=mutant)
+    if chosen.fresh:
+        made.state.mkdir(mode=0o700)
+    else:
+        await shared.state(made.state, bot, made.homeserver)
+    violations: tuple[Violation, ...] = ()
+    try:
+        try:
+            async with asyncio.timeout(TRIAL_S):
+                await SCENARIOS[chosen.kind](made)
+        except TimeoutError:
+            violations = (Violation("process", "", "", f"not over after {TRIAL_S:.0f} s"),)
+        violations += await made.verdict()
+    finally:
+        for keeper in (made.adapter, made.agent):
+            await keeper.end()
+    return Outcome(
+        number=chosen.number,
+        kind=chosen.kind,
+        order=f"{chosen.first.process}:{chosen.first.text}" if chosen.first else "",
+        violations=violations,
+        died_at=tuple(f"{k.name}:{at}" for k in (made.adapter, made.agent) for at in k.died_at),
+        questions=len(made.asked),
+        seconds=round(time.monotonic() - began, 2),
+        notes=made.notes,
+    )
+
+
+async def campaign(
+    seed: int,
+    numbers: Sequence[int],
+    folder: Path,
+    *,
+    kinds: Sequence[str],
+    jobs: int = 1,
+    mutant: str = "",
+    until_caught: bool = False,
+) -> list[Outcome]:
+    """Runs the trials `numbers`, `jobs` at a time; those that stop the homeserver alone, at the
+    end. With `until_caught` it ends at the first violation."""
+    points = crash_points()
+    plans = [plan(seed, number, points, kinds) for number in numbers]
+    outcomes: list[Outcome] = []
+    caught = asyncio.Event()
+    async with world(folder) as shared:
+
+        async def work(queue: list[Plan]) -> None:
+            while queue and not caught.is_set():
+                outcome = await trial(shared, queue.pop(0), mutant)
+                outcomes.append(outcome)
+                say(outcome, seed)
+                if outcome.violations and until_caught:
+                    caught.set()
+
+        together = [one for one in plans if one.kind not in EXCLUSIVE]
+        async with asyncio.TaskGroup() as group:
+            for _ in range(jobs):
+                group.create_task(work(together))
+        await work([one for one in plans if one.kind in EXCLUSIVE])
+    return sorted(outcomes, key=lambda outcome: outcome.number)
+
+
+def say(outcome: Outcome, seed: int) -> None:
+    """One line for a trial, and what to type to see a bad one again."""
+    print(outcome.line(), flush=True)  # noqa: T201 - a program: this is its output
+    for violation in outcome.violations:
+        print(f"       {violation.kind}: {violation.tag} {violation.detail}", flush=True)  # noqa: T201
+    if outcome.violations:
+        print(f"       again: make crash SEED={seed} ONLY={outcome.number}", flush=True)  # noqa: T201
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit code is 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(description="Kill everything, lose nothing.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--only", type=int, action="append", help="the trial with this number")
+    parser.add_argument("--kinds", default="", help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--folder", type=Path, help="keep everything here")
+    parser.add_argument("--mutant", default="", help="run with this fault in the code")
+    options = parser.parse_args(arguments)
+    kinds = [kind for kind in options.kinds.split(",") if kind] or [
+        kind for kind in WEIGHTS if kind in SCENARIOS
+    ]
+    numbers = options.only or list(range(options.trials))
+    with tempfile.TemporaryDirectory(prefix="antiphon-crash-") as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        outcomes = asyncio.run(
+            campaign(
+                options.seed,
+                numbers,
+                folder,
+                kinds=kinds,
+                jobs=options.jobs,
+                mutant=options.mutant,
+            )
+        )
+    bad = [outcome for outcome in outcomes if outcome.violations]
+    print(  # noqa: T201
+        f"{len(outcomes)} trials, {sum(o.questions for o in outcomes)} questions, "
+        f"{len(bad)} trials with violations, {time.monotonic() - began:.0f} s"
+    )
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""One trial: a bot of its own with its processes, rooms and questions, and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from antiphon.adapter.matrix.transport.events import Event
+from antiphon.testing.campaign_plan import Plan
+from antiphon.testing.campaign_process import Keeper
+from antiphon.testing.campaign_world import Bot, World, free_port, pause
+from antiphon.testing.checker import Asked, Expected, Facts, Violation, judge
+from antiphon.testing.checker_record import read_runs
+from antiphon.testing.live import LiveUser
+
+TOKEN = "a-token-of-the-campaign-0123456789"  # noqa: S105 - of a test
+SETTLE_S = 45.0
+OPEN_ENDS = frozenset({"unanswered", "unfinished", "missing_part"})
+
+
+class Room(msgspec.Struct):
+    """A room of the trial, who talks in it, and its canary."""
+
+    room_id: str
+    person: LiveUser
+    canary: str
+    asked: int = 0
+
+
+class Trial:
+    """What the scenarios (`campaign_kinds`) work with."""
+
+    def __init__(
+        self, world: World, plan: Plan, folder: Path, bot: Bot, *, homeserver: str, mutant: str = ""
+    ):
+        self.world = world
+        self.plan = plan
+        self.bot = bot
+        self.chance = plan.chance()
+        self.folder = folder
+        self.state = folder / "state"
+        self.rooms: list[Room] = []
+        self.asked: list[Asked] = []
+        self.notes: dict[str, float] = {}
+        self.rewound = False
+        self.problems: list[Violation] = []
+        self.agent_port = free_port()
+        self.homeserver = homeserver
+        self.mutant = mutant
+        self.agent = self.make_agent()
+        self.adapter = self.make_adapter(self.agent_port)
+
+    def make_agent(self) -> Keeper:
+        """The agent of this trial, not started."""
+        env = self._env() | {
+            "ANTIPHON_AGENT__PORT": str(self.agent_port),
+            "ANTIPHON_AGENT__MODEL": "openai:fake",
+            "ANTIPHON_AGENT__BASE_URL": self.world.model.url,
+            "ANTIPHON_AGENT__API_KEY": "k",
+        }
+        return Keeper(
+            "agent",
+            ("agent", "serve"),
+            env,
+            self.folder,
+            plans=self.plan.orders("agent"),
+            mutant=self.mutant,
+        )
+
+    def make_adapter(self, agent_port: int, *, name: str = "adapter", plans: bool = True) -> Keeper:
+        """An adapter of this trial, not started. `agent_port`: the agent's, or its proxy's."""
+        env = self._env() | {
+            "ANTIPHON_AGENT__URL": f"ws://127.0.0.1:{agent_port}/agent_ws/",
+            "ANTIPHON_MATRIX__HOMESERVER": self.homeserver,
+            "ANTIPHON_MATRIX__USER": self.bot.user_id,
+            "ANTIPHON_MATRIX__PASSWORD": self.bot.password.reveal(),
+            "ANTIPHON_MATRIX__ALLOW": "*",
+            "ANTIPHON_MATRIX__EDIT_INTERVAL_S": "0.2",
+        }
+        return Keeper(
+            name,
+            ("matrix", "run"),
+            env,
+            self.folder,
+            plans=self.plan.orders("adapter") if plans else (),
+            mutant=self.mutant,
+        )
+
+    def _env(self) -> dict[str, str]:
+        return {
+            "ANTIPHON_STATE_DIR": str(self.state),
+            "ANTIPHON_LOG_FORMAT": "json",
+            "ANTIPHON_AGENT__TOKEN": TOKEN,
+        }
+
+    # --- what scenarios do -----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts both processes; waits for neither."""
+        await self.agent.start()
+        await self.adapter.start()
+
+    async def open_rooms(self) -> None:
+        """Makes the plan's rooms; in some of them things were said before the bot was invited."""
+        people = self.chance.sample(self.world.people, len(self.world.people))
+        for number in range(self.plan.rooms):
+            canary = f"{self.chance.getrandbits(40):010x}"
+            person = people[number % len(people)]
+            if self.chance.random() < 0.3 or self.plan.kind == "cursor_deleted":
+                room_id = await person.room(name="Old room")
+                room = Room(room_id, person, canary)
+                await self.ask(room, expected="nothing")
+                await person.client.invite(room_id, self.bot.user_id)
+            else:
+                room = Room(await person.room(self.bot.user_id), person, canary)
+            self.rooms.append(room)
+
+    async def ask(
+        self, room: Room, how: str = "", *, expected: Expected = "answer", text: str = ""
+    ) -> str:
+        """Says something in a room: a question named by its tag, or `text` as it is."""
+        room.asked += 1
+        tag = f"Q-{room.canary}-{room.asked}"
+        event_id = await room.person.say(room.room_id, text or f"{tag} {how}".strip())
+        self.asked.append(Asked(room.room_id, event_id, tag, expected))
+        return tag
+
+    async def ask_each(self, count: int, how: str = "") -> None:
+        """Asks `count` questions in each room, one after the other, the rooms side by side."""
+
+        async def some(room: Room) -> None:
+            for _ in range(count):
+                await self.ask(room, how or self.how())
+
+        async with asyncio.TaskGroup() as group:
+            for room in self.rooms:
+                group.create_task(some(room))
+
+    def how(self) -> str:
+        """How a question wants to be answered: mostly short, some with a tool."""
+        words, gap = self.chance.randint(8, 24), self.chance.choice(("0.01", "0.03", "0.05"))
+        tool = ""
+        if self.plan.tools and self.chance.random() < 0.7:
+            tool = 'tool:notes_add:{"text":"kept"} '
+        return f"{tool}words:{words} gap:{gap}"
+
+    async def streaming(self, tag: str, timeout_s: float = 15.0) -> bool:
+        """Waits until the model writes on the answer to `tag`; whether it does in time."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            for request in reversed(self.world.model.requests):
+                if tag in str(request.messages[-1:]) and request.words_sent > 3:
+                    return True
+            await pause(0.03)
+        return False
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    async def settled(self, timeout_s: float = SETTLE_S) -> bool:
+        """Waits until every question has its finished answer; whether it has in time."""
+        end = time.monotonic() + timeout_s
+        while True:
+            if not self._owes():
+                facts = await self.facts()
+                if not any(v.kind in OPEN_ENDS for v in judge(facts)):
+                    return True
+            if time.monotonic() > end:
+                return False
+            await pause(0.15)
+
+    async def probed(self) -> bool:
+        """Asks one more question everywhere: what was to come before its answer has come."""
+        await self.ask_each(1, "words:5 gap:0")
+        return await self.settled()
+
+    async def verdict(self) -> tuple[Violation, ...]:
+        """Ends the processes and judges."""
+        for keeper in (self.adapter, self.agent):
+            await keeper.end()
+            # SIGTERM and SIGKILL are ours; anything else it did by itself.
+            self.problems += [
+                Violation("process", "", keeper.name, f"ended by itself with {code}")
+                for code in keeper.ended
+                if code not in (0, -signal.SIGTERM)
+            ]
+        return (*self.problems, *judge(await self.facts()))
+
+    async def facts(self) -> Facts:
+        """What the homeserver shows and the agent recorded, now."""
+        rooms: dict[str, tuple[Event, ...]] = {}
+        for room in self.rooms:
+            rooms[room.room_id] = await room.person.history(room.room_id)
+        return Facts(
+            bot=self.bot.user_id,
+            asked=tuple(self.asked),
+            rooms=rooms,
+            runs=read_runs(self.state / "agent.db"),
+            model_calls=self.world.model_calls(),
+            rewound=self.rewound,
+        )
+
+    def _owes(self) -> bool:
+        """A cheap look at what is plainly not over yet; the rooms have the last word."""
+        database = self.state / "matrix.db"
+        if not database.exists():
+            return True
+        query = "SELECT count(*) FROM turn WHERE state IN ('queued','running','waiting','answered')"
+        try:
+            with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+                return bool(connection.execute(query).fetchone()[0])
+        except sqlite3.Error:
+            return True
