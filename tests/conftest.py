@@ -1,16 +1,19 @@
-"""Fixtures that every test may ask for: the real homeserver, started once per run and only when a
-test wants it. Whatever needs it carries the marker `live`.
+"""Fixtures that every test may ask for: the real homeserver and the real PostgreSQL, each started
+once per run and only when a test wants it. Whatever needs the homeserver carries the marker `live`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from antiphon.demo.synapse import Synapse
+from antiphon.testing.databases import KINDS, fresh_database
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.postgres import NoPostgresError, PostgresServer
 
 _LIVE = {"synapse", "synapse_limited"}
 
@@ -40,6 +43,41 @@ async def homeserver() -> AsyncIterator[FakeHomeserver]:
     """A fake homeserver of this test's own, whose faults the test decides."""
     async with FakeHomeserver() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, shared by all tests: use `fresh` for a database of your own. Left
+    out only where the server can't run."""
+    server = PostgresServer()
+    try:
+        server.start()
+    except NoPostgresError as error:
+        pytest.skip(f"PostgreSQL can't run here: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh PostgreSQL database of this test's own."""
+    url = postgres.fresh()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=KINDS)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh database of this test's own; each test that asks for it runs once on SQLite and
+    once on PostgreSQL."""
+
+    def server() -> PostgresServer:
+        found = request.getfixturevalue("postgres")
+        assert isinstance(found, PostgresServer)
+        return found
+
+    with fresh_database(request.param, tmp_path, server) as url:
+        yield url
 
 
 def _running(server: Synapse) -> Iterator[Synapse]:

@@ -8,8 +8,9 @@ A leaf: imports nothing of Antiphon. Foreign exceptions are translated into thes
     ├── StateError               the state directory or a database can't be used (exit code 2)
     │   ├── StateInUseError      another process holds it
     │   ├── SchemaTooNewError    a newer Antiphon wrote it
+    │   ├── ForeignDatabaseError another store's or another program's database
     │   ├── LeaseLostError       another process took the work over (exit code 1)
-    │   └── DatabaseError        full, locked, read-only, damaged (exit code 1)
+    │   └── DatabaseError        full, locked, damaged (exit code 2 at the start, later 1)
     ├── HomeserverError          Matrix said no, or nothing
     │   ├── HomeserverUnreachableError   retryable
     │   ├── RateLimitedError             retryable, after `retry_after_ms`
@@ -79,6 +80,12 @@ class SchemaTooNewError(StateError):
     code = "schema_too_new"
 
 
+class ForeignDatabaseError(StateError):
+    """The database belongs to another store or another program; it was left as it is."""
+
+    code = "foreign_database"
+
+
 class LeaseLostError(StateError):
     """Another process has taken this work over (a higher epoch is in the database)."""
 
@@ -87,7 +94,9 @@ class LeaseLostError(StateError):
 
 
 class DatabaseError(StateError):
-    """The database failed: full, locked, read-only, damaged. Nothing was acknowledged."""
+    """The database failed: full, locked, read-only, damaged. Nothing was acknowledged.
+
+    Where that is found while it is opened, `exit_code` is 2: somebody must do something first."""
 
     code = "database"
     exit_code = EXIT_FAILED

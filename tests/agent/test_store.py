@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, func, make_url, select, text
+from sqlalchemy import Connection, func, select
 
 from antiphon.agent.model import (
     CallRow,
@@ -43,32 +40,12 @@ OTHER = ThreadId("terminal", "thread-0123456789")
 SETTINGS = FrozenSettings("offline", "", (), 100, 1_000, 16, 60.0)
 
 
-POSTGRES = os.environ.get("ANTIPHON_TEST_POSTGRES", "")
-"""URL of a PostgreSQL server's maintenance database; without it those tests are left out."""
-
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+@pytest.fixture
+async def database(store_url: str) -> AsyncIterator[Database]:
     """A fresh database of each kind."""
-    if request.param == "sqlite":
-        opened = await Database.open(f"sqlite:///{tmp_path / 'agent.db'}", MIGRATIONS)
-        yield opened
-        await opened.close()
-        return
-    name = f"agent_{uuid.uuid4().hex}"
-    server = create_engine(
-        make_url(POSTGRES).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-    )
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    opened = await Database.open(
-        make_url(POSTGRES).set(database=name).render_as_string(hide_password=False), MIGRATIONS
-    )
+    opened = await Database.open(store_url, MIGRATIONS)
     yield opened
     await opened.close()
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
 
 
 def wanted(run_id: str, text: str = "hi", thread: ThreadId = THREAD) -> lifecycle.Start:

@@ -1,8 +1,7 @@
-"""LocalState on a real SQLite file: chats, sessions, retired threads, settings."""
+"""LocalState on a SQLite file and on PostgreSQL: chats, sessions, retired threads, settings."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -24,8 +23,8 @@ PLACE = Place("matrix", BOT, ROOM)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'state.db'}"
+def url(store_url: str) -> str:
+    return store_url
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(
     state: LocalState, url: str
 ) -> None:
     """No difference between a migrated database and the tables that the code uses."""
-    engine = create_engine(url)
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, metadata) == []

@@ -1,30 +1,31 @@
 """One database behind two calls: `write` and `read`, each one transaction on a thread of its own.
 
 Stores are plain functions over a SQLAlchemy `Connection`, so what is one transaction is what
-stands in one function. SQLite runs in WAL with `synchronous=FULL`: when `write` returns, it is
-on disk. SQLite has one writer thread (it allows one writer anyway); PostgreSQL a small pool.
+stands in one function. When `write` returns, it is on disk. SQLite has one writer thread (it
+allows one writer anyway); PostgreSQL a small pool.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from antiphon.db import migrate
+from antiphon.db import failures, migrate, postgres, sqlite
 from antiphon.errors import DatabaseError, MissingExtraError, SettingsError
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5_000
+"""How long a transaction waits for a lock that another program holds."""
 
 
 def database_url(setting: str, state: Path, default_name: str) -> str:
@@ -32,6 +33,15 @@ def database_url(setting: str, state: Path, default_name: str) -> str:
     if setting:
         return setting
     return f"sqlite:///{state / default_name}"
+
+
+def store_name(migrations: Path) -> str:
+    """The name that the databases of a store carry for ever: where its folder of migrations is in
+    the package, such as `agent.store`."""
+    parts = migrations.parent.parts
+    if "antiphon" not in parts:
+        return migrations.parent.name
+    return ".".join(parts[len(parts) - parts[::-1].index("antiphon") :])
 
 
 class Database:
@@ -45,20 +55,19 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, url: str, migrations: Path) -> Database:
+    async def open(cls, url: str, migrations: Path, *, store: str = "") -> Database:
         """Connects and migrates to the newest schema in the folder `migrations`.
 
-        Raises SettingsError (bad URL), MissingExtraError, SchemaTooNewError, DatabaseError."""
-        writer, reader, writers = _engines(url)
-        database = cls(writer, reader, writers)
-        try:
-            await asyncio.get_running_loop().run_in_executor(
-                database._write_threads, _translated, lambda: migrate.upgrade(writer, migrations)
-            )
-        except BaseException:
-            await database.close()
-            raise
-        return database
+        `store` names whose database it is (by default as `store_name` says): one that carries
+        another name is refused. A new SQLite file is its owner's alone.
+
+        Raises SettingsError (bad URL), MissingExtraError, ForeignDatabaseError,
+        SchemaTooNewError, and DatabaseError for one that is full, locked, read-only, damaged
+        (exit code 2) or not to be reached (1). Nothing is changed in any of these."""
+        parsed = _parsed(url)
+        store = store or store_name(migrations)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, _opened, cls, parsed, migrations, store)
 
     @property
     def is_sqlite(self) -> bool:
@@ -76,6 +85,19 @@ class Database:
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Runs `function` on a connection for reading; sees every `write` that has returned."""
         return await self._run(self._read_threads, self._reader, function)
+
+    async def scrub(self) -> None:
+        """After what people said was deleted: leaves no copy of it in SQLite's files.
+
+        (PostgreSQL keeps dead rows until its own vacuum, and what its log archive keeps.) Waits
+        for readers, up to the busy time-out. Raises DatabaseError."""
+        if self._closed:
+            raise DatabaseError("The database is closed: the process is stopping.")
+        if self.is_sqlite:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(
+                self._write_threads, _translated, lambda: sqlite.scrub(self._writer)
+            )
 
     async def _run(
         self, threads: ThreadPoolExecutor, engine: Engine, function: Callable[[Connection], T]
@@ -106,60 +128,58 @@ class Database:
             threads.shutdown(wait=False)
 
 
+def _opened(cls: type[Database], url: URL, migrations: Path, store: str) -> Database:
+    """Opens it, on a thread that may wait."""
+    where = url.render_as_string(hide_password=True)
+    writer: Engine | None = None
+    try:
+        if url.get_backend_name() == "sqlite":
+            path = sqlite.path_of(url)
+            where = str(path)
+            sqlite.inspect_file(path, store, BUSY_TIMEOUT_MS)
+            writer = sqlite.engine(url, "IMMEDIATE", BUSY_TIMEOUT_MS)
+            reader, writers = sqlite.engine(url, "DEFERRED", BUSY_TIMEOUT_MS), 1
+        else:
+            writer = reader = postgres.engine(url, BUSY_TIMEOUT_MS)
+            writers = postgres.WRITERS
+        migrate.upgrade(writer, migrations, store=store, where=where)
+        if url.get_backend_name() == "sqlite":
+            sqlite.scrub(writer)  # what an earlier process deleted and did not live to scrub
+    except BaseException as error:
+        if writer is not None:
+            writer.dispose()
+        if isinstance(error, SQLAlchemyError | sqlite3.Error):
+            raise failures.at_start(error, where) from error
+        if isinstance(error, NoSuchModuleError | ModuleNotFoundError):
+            raise MissingExtraError(
+                "PostgreSQL needs an extra: install antiphon[postgres]."
+            ) from error
+        raise
+    return cls(writer, reader, writers)
+
+
 def _translated(call: Callable[[], T]) -> T:
     try:
         return call()
-    except DBAPIError as error:
-        raise DatabaseError(f"The database failed: {error.orig}. Nothing was saved.") from error
-    except SQLAlchemyError as error:
-        raise DatabaseError(f"The database failed: {error}. Nothing was saved.") from error
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise failures.translated(error) from error
 
 
-def _engines(url: str) -> tuple[Engine, Engine, int]:
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() == "sqlite":
-            return (_sqlite(parsed, "IMMEDIATE"), _sqlite(parsed, "DEFERRED"), 1)
-        if parsed.get_backend_name() != "postgresql":
-            raise SettingsError(
-                f"Databases are sqlite:///PATH or postgresql://…, not {parsed.drivername!r}."
-            )
-        engine = create_engine(parsed, pool_size=5, pool_pre_ping=True)
-    except ArgumentError as error:
+        backend = parsed.drivername.partition("+")[0]
+    except (ArgumentError, ValueError) as error:
         raise SettingsError(
             "The database URL can't be read. Write sqlite:///PATH or postgresql://USER@HOST/NAME."
         ) from error
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise MissingExtraError("PostgreSQL needs an extra: install antiphon[postgres].") from error
-    return (engine, engine, 4)
+    if backend not in ("sqlite", "postgresql"):
+        raise SettingsError(
+            f"Databases are sqlite:///PATH or postgresql://…, not {parsed.drivername!r}."
+        )
+    return parsed
 
 
-def _sqlite(url: Any, begin: str) -> Engine:
-    in_memory = url.database in (None, "", ":memory:")
-    if in_memory:
-        raise SettingsError("A database in memory keeps nothing: give sqlite:/// a file's path.")
-    engine = create_engine(
-        url,
-        poolclass=StaticPool,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        # The driver's own transaction handling is switched off: `begin` below opens ours.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.execute(text(f"BEGIN {begin}"))
-
-    return engine
-
-
-__all__ = ["Database", "database_url"]
+__all__ = ["BUSY_TIMEOUT_MS", "Database", "database_url", "store_name"]

@@ -1,7 +1,9 @@
 """The migration runner: brings a database to the newest revision in a folder of Alembic scripts.
 
 Each store keeps its own folder of revisions and owns its whole database; a database that is
-already current is recognised without loading Alembic, which keeps starts fast.
+already current is recognised without loading Alembic, which keeps starts fast. All that is done is
+one transaction: two processes that start at once do it one after the other, and a revision that
+fails leaves the database as it was.
 """
 
 from __future__ import annotations
@@ -9,41 +11,69 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect
 
-from antiphon.crash import crash_point
+from antiphon.db import identity, postgres, sqlite
 from antiphon.errors import SchemaTooNewError
 
 
+def revisions(migrations: Path) -> list[str]:
+    """All revisions, oldest first: files are named `NNNN_what.py` and their ids are `NNNN`."""
+    return sorted(path.name[:4] for path in migrations.glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
 def head(migrations: Path) -> str:
-    """The newest revision: files are named `NNNN_what.py` and their ids are `NNNN`."""
-    return max(path.name[:4] for path in migrations.glob("[0-9][0-9][0-9][0-9]_*.py"))
+    """The newest revision."""
+    return revisions(migrations)[-1]
 
 
-def upgrade(engine: Engine, migrations: Path) -> None:
-    """Runs every revision that `engine`'s database has not seen yet, each in a transaction.
+def upgrade(
+    engine: Engine, migrations: Path, *, store: str, where: str, to: str | None = None
+) -> None:
+    """Runs every revision that `engine`'s database has not seen yet, up to `to` (None: the newest).
 
-    Raises SchemaTooNewError when the database was written by a newer version."""
-    newest = head(migrations)
+    `store` is the name that the database carries, `where` how it is named to a person. Raises
+    ForeignDatabaseError when it is another's, SchemaTooNewError when a newer version wrote it."""
+    target = to or head(migrations)
     with engine.begin() as connection:
-        current = None
-        if inspect(connection).has_table("alembic_version"):
-            current = connection.execute(
-                text("SELECT version_num FROM alembic_version")
-            ).scalar_one_or_none()
-    if current == newest:
-        return
-    if current is not None and current > newest:
-        raise SchemaTooNewError(
-            f"The database has schema {current}, this Antiphon knows {newest}: it was written by "
-            "a newer version. Install that version, or restore a backup made before the upgrade."
-        )
-    crash_point("schema.before_upgrade")
-    _run(engine, migrations)
-    crash_point("schema.upgraded")
+        dialect = connection.dialect.name
+        if dialect == "sqlite":
+            sqlite.probe(connection)
+        else:
+            postgres.lock_for_migration(connection)
+        found = identity.look(connection)
+        identity.check(found, store, dialect, where)
+        if not found.name and found.revision is not None:
+            _adopt(found, migrations, store, where)
+        if found.revision is not None and found.revision > target:
+            raise SchemaTooNewError(
+                f"{where} has schema {found.revision}, this Antiphon knows {target}: it was "
+                "written by a newer version. Install that version, or restore a backup made "
+                "before the upgrade."
+            )
+        if found.revision != target:
+            _run(connection, migrations, target)
+        if not found.name:
+            identity.write(connection, store)
 
 
-def _run(engine: Engine, migrations: Path) -> None:
+def _adopt(found: identity.Found, migrations: Path, store: str, where: str) -> None:
+    """Refuses a database without a name unless it has the tables of this store at its revision."""
+    if found.revision not in revisions(migrations):
+        if (found.revision or "") > head(migrations) and len(found.revision or "") == 4:
+            return  # newer than we are: the caller says so
+        raise identity.foreign(store, where)
+    scratch = create_engine("sqlite://")
+    with scratch.begin() as connection:
+        _run(connection, migrations, found.revision)
+        expected = set(inspect(connection).get_table_names()) - {identity.VERSIONS}
+    scratch.dispose()
+    if not expected <= found.tables:
+        raise identity.foreign(store, where)
+
+
+def _run(connection: Connection, migrations: Path, target: str | None) -> None:
+    """Runs the revisions up to `target` in the running transaction."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -55,12 +85,8 @@ def _run(engine: Engine, migrations: Path) -> None:
     script = ScriptDirectory.from_config(config)
 
     def steps(revision: Any, _: Any) -> Any:
-        return script._upgrade_revs("head", revision)
+        return script._upgrade_revs(target or "head", revision)
 
-    with (
-        EnvironmentContext(config, script, fn=steps) as environment,
-        engine.begin() as connection,
-    ):
+    with EnvironmentContext(config, script, fn=steps) as environment:
         environment.configure(connection=connection, transactional_ddl=True)
         environment.run_migrations()
-        crash_point("schema.before_commit")
