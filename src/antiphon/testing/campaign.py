@@ -11,7 +11,9 @@ import asyncio
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
@@ -19,11 +21,13 @@ import msgspec
 from antiphon.testing.campaign_kinds import SCENARIOS
 from antiphon.testing.campaign_plan import EXCLUSIVE, WEIGHTS, Plan, plan
 from antiphon.testing.campaign_trial import Trial
-from antiphon.testing.campaign_world import World, world
+from antiphon.testing.campaign_world import World, free_port, world
 from antiphon.testing.checker import Violation
 from antiphon.testing.crash_points import crash_points
+from antiphon.testing.fault_proxy import FaultProxy
+from antiphon.testing.fault_proxy_tcp import TcpProxy
 
-TRIAL_S = 150.0
+TRIAL_S = 180.0
 """A trial that takes longer is broken off, which counts as a violation."""
 
 
@@ -37,12 +41,13 @@ class Outcome(msgspec.Struct, frozen=True):
     died_at: tuple[str, ...]
     questions: int
     seconds: float
+    faults: dict[str, int] = {}
     notes: dict[str, float] = {}
 
     def line(self) -> str:
         """For the terminal."""
         verdict = "ok" if not self.violations else "VIOLATED"
-        died = ", ".join(self.died_at) or "-"
+        died = ", ".join((*self.died_at, *(f"{n}x{c}" for n, c in self.faults.items()))) or "-"
         return (
             f"{self.number:4} {self.kind:16} {verdict:8} {self.seconds:5.1f} s  "
             f"{self.questions:2} asked  killed: {died}"
@@ -53,23 +58,9 @@ async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
     """Runs one trial and judges it."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"{chosen.number:04}-", dir=shared.folder))
-    bot = await shared.bot()
-    made = Trial(shared, chosen, folder, bot, homeserver=shared.synapse.url, mutant=mutant)
-    if chosen.fresh:
-        made.state.mkdir(mode=0o700)
-    else:
-        await shared.state(made.state, bot, made.homeserver)
-    violations: tuple[Violation, ...] = ()
-    try:
-        try:
-            async with asyncio.timeout(TRIAL_S):
-                await SCENARIOS[chosen.kind](made)
-        except TimeoutError:
-            violations = (Violation("process", "", "", f"not over after {TRIAL_S:.0f} s"),)
-        violations += await made.verdict()
-    finally:
-        for keeper in (made.adapter, made.agent):
-            await keeper.end()
+    async with AsyncExitStack() as stack:
+        made = await _made(stack, shared, chosen, folder, mutant)
+        violations = await _played(made)
     return Outcome(
         number=chosen.number,
         kind=chosen.kind,
@@ -78,8 +69,40 @@ async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
         died_at=tuple(f"{k.name}:{at}" for k in (made.adapter, made.agent) for at in k.died_at),
         questions=len(made.asked),
         seconds=round(time.monotonic() - began, 2),
+        faults=dict(made.proxy.played) if made.proxy else {},
         notes=made.notes,
     )
+
+
+async def _made(
+    stack: AsyncExitStack, shared: World, chosen: Plan, folder: Path, mutant: str
+) -> Trial:
+    proxy = tcp = None
+    if chosen.kind in ("lost_response", "late_edit", "canaries_50"):
+        seed = f"{chosen.seed}:{chosen.number}"
+        proxy = await stack.enter_async_context(FaultProxy(shared.synapse.url, seed=seed))
+    if chosen.kind == "cut_agent":
+        tcp = await stack.enter_async_context(TcpProxy(free_port()))
+    bot = await shared.bot()
+    made = Trial(shared, chosen, folder, bot, proxy=proxy, tcp=tcp, mutant=mutant)
+    stack.push_async_callback(made.end)
+    if chosen.fresh:
+        made.state.mkdir(mode=0o700)
+    else:
+        await shared.state(made.state, bot, made.homeserver)
+    return made
+
+
+async def _played(made: Trial) -> tuple[Violation, ...]:
+    try:
+        async with asyncio.timeout(TRIAL_S):
+            await SCENARIOS[made.plan.kind](made)
+    except TimeoutError:
+        made.problems.append(Violation("process", "", "", f"not over after {TRIAL_S:.0f} s"))
+    except Exception:  # noqa: BLE001 - one trial's failure must not end the campaign unseen
+        trouble = traceback.format_exc(limit=-6)
+        made.problems.append(Violation("campaign", "", "", trouble))
+    return await made.verdict()
 
 
 async def campaign(

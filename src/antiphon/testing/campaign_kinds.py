@@ -4,11 +4,16 @@ is settled or its time is over; judging is the caller's."""
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 
+from antiphon.testing.campaign_faults import late_edits, weather
 from antiphon.testing.campaign_trial import Room, Trial
 from antiphon.testing.campaign_world import pause
+from antiphon.testing.checker import Violation
 
 Scenario = Callable[[Trial], Awaitable[None]]
 
@@ -37,7 +42,7 @@ async def kill(trial: Trial) -> None:
 
 async def five_while_down(trial: Trial) -> None:
     """Both are killed while one answer streams; five messages come; both start again."""
-    await _mid_answer(trial, rooms=1)
+    await _mid_answer(trial)
     await trial.adapter.end()
     await trial.agent.end()
     for _ in range(5):
@@ -60,7 +65,164 @@ async def freeze(trial: Trial) -> None:
     await trial.probed()
 
 
-async def _mid_answer(trial: Trial, rooms: int = 0) -> None:
+async def zombie(trial: Trial) -> None:
+    """An adapter is stopped in mid-answer, its lock is lost, another takes over; it wakes up."""
+    await _mid_answer(trial)
+    first = trial.adapter
+    first.send(signal.SIGSTOP)
+    (trial.state / "matrix.lock").unlink()
+    trial.adapter = trial.make_adapter("second")
+    try:
+        await trial.adapter.start()
+        await trial.adapter.ready()
+        await pause(trial.chance.uniform(0.0, 2.0))
+        first.restarts = False
+        first.send(signal.SIGCONT)
+        await trial.settled()
+        await trial.probed()
+        if not await first.down(5.0):
+            trial.problems.append(Violation("process", "", first.name, "a zombie goes on"))
+    finally:
+        await first.end()
+    await trial.settled()
+
+
+async def lost_response(trial: Trial) -> None:
+    """The homeserver's answers are lost, late, cut off, forged."""
+    assert trial.proxy is not None
+    trial.proxy.rules = weather(trial.chance)
+    await trial.start()
+    await trial.open_rooms()
+    await trial.ask_each(trial.chance.randint(1, 3))
+    await trial.settled()
+    await trial.probed()
+
+
+async def late_edit(trial: Trial) -> None:
+    """Edits that were taken for lost land after the final."""
+    assert trial.proxy is not None
+    await trial.start()
+    await trial.open_rooms()
+    await trial.ask_each(1, "words:5 gap:0")
+    await trial.settled()
+    trial.proxy.rules = late_edits(trial.chance)
+    await trial.ask_each(1, "words:24 gap:0.05")
+    await trial.settled()
+    trial.proxy.rules = []
+    await pause(3.5)  # what is still under way lands
+    await trial.settled()
+    await trial.probed()
+
+
+async def cut_agent(trial: Trial) -> None:
+    """The connection between adapter and agent is cut and stalled again and again."""
+    tcp = trial.tcp
+    assert tcp is not None
+    if trial.chance.random() < 0.5:
+        tcp.cut_after = trial.chance.randint(800, 4_000)
+    await _mid_answer(trial)
+    for _ in range(trial.chance.randint(1, 4)):
+        await pause(trial.chance.uniform(0.05, 0.4))
+        if trial.chance.random() < 0.3:
+            tcp.stall()
+            await pause(trial.chance.uniform(0.2, 1.0))
+            tcp.flow()
+        tcp.cut()
+    await pause(0.5)
+    tcp.cut_after = None
+    await trial.settled()
+    await trial.probed()
+
+
+async def cursor_deleted(trial: Trial) -> None:
+    """The cursor is gone at the next start; things were said meanwhile."""
+    if trial.chance.random() < 0.5:
+        await _mid_answer(trial)
+    else:
+        await trial.start()
+        await trial.open_rooms()
+        await trial.ask_each(2)
+        await trial.settled()
+    await trial.adapter.end()
+    with closing(sqlite3.connect(trial.state / "matrix.db")) as connection:
+        connection.execute("UPDATE account SET next_batch = NULL")
+        connection.commit()
+    await trial.ask_each(trial.chance.randint(0, 5), "words:6 gap:0.01")
+    await trial.adapter.start()
+    await trial.settled()
+    await trial.probed()
+
+
+async def backup_restored(trial: Trial) -> None:
+    """The databases of an earlier moment are put back: the adapter's, the agent's, or both."""
+    which = trial.chance.choice((("matrix", "state"), ("matrix", "state", "agent"), ("agent",)))
+    trial.rewound = "agent" in which
+    if trial.chance.random() < 0.5:
+        await _mid_answer(trial)
+    else:
+        await trial.start()
+        await trial.open_rooms()
+        await trial.ask_each(1)
+        await trial.settled()
+    for name in which:
+        _copy(trial.state / f"{name}.db", trial.folder / f"{name}.backup")
+    await trial.ask_each(trial.chance.randint(1, 2))
+    await trial.settled()
+    await trial.ask(trial.rooms[0], "words:30 gap:0.03")
+    await pause(trial.chance.uniform(0.0, 1.5))
+    await trial.end()
+    for name in which:
+        for suffix in ("", "-wal", "-shm"):
+            (trial.state / f"{name}.db{suffix}").unlink(missing_ok=True)
+        (trial.folder / f"{name}.backup").rename(trial.state / f"{name}.db")
+    await trial.start()
+    await trial.settled()
+    await trial.probed()
+
+
+async def all_killed(trial: Trial) -> None:
+    """Adapter, agent and homeserver die at once in mid-answer."""
+    await _mid_answer(trial)
+    trial.adapter.send(signal.SIGKILL)
+    trial.agent.send(signal.SIGKILL)
+    await trial.world.synapse.kill()
+    await trial.world.synapse.start()
+    await trial.settled(60)
+    await trial.probed()
+
+
+async def synapse_killed(trial: Trial) -> None:
+    """The homeserver dies in mid-answer."""
+    await _mid_answer(trial)
+    await trial.world.synapse.kill()
+    await pause(trial.chance.uniform(0, 1))
+    await trial.world.synapse.start()
+    await trial.settled(60)
+    await trial.probed()
+
+
+async def canaries_50(trial: Trial) -> None:
+    """Fifty chats at once, faults everywhere, both processes killed on the way."""
+    assert trial.proxy is not None
+    trial.proxy.rules = weather(trial.chance)
+    await trial.start()
+    await trial.open_rooms()
+    await trial.ask_each(2)
+    trial.adapter.send(signal.SIGKILL)
+    await pause(trial.chance.uniform(2, 5))
+    trial.agent.send(signal.SIGKILL)
+    await trial.settled(150)
+    await trial.ask_each(1, "words:5 gap:0")
+    await trial.settled(90)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A consistent copy of a database that is in use."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+async def _mid_answer(trial: Trial) -> None:
     """Starts both, opens the rooms, asks in each, and returns while an answer streams."""
     await trial.start()
     await trial.open_rooms()
@@ -120,6 +282,15 @@ async def _first_new_answer(trial: Trial, began: float) -> None:
 
 SCENARIOS: dict[str, Scenario] = {
     "kill": kill,
-    "five_while_down": five_while_down,
+    "lost_response": lost_response,
+    "late_edit": late_edit,
+    "cut_agent": cut_agent,
     "freeze": freeze,
+    "zombie": zombie,
+    "cursor_deleted": cursor_deleted,
+    "backup_restored": backup_restored,
+    "five_while_down": five_while_down,
+    "all_killed": all_killed,
+    "synapse_killed": synapse_killed,
+    "canaries_50": canaries_50,
 }

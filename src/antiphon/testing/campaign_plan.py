@@ -12,6 +12,7 @@ from antiphon.testing.crash_points import Point
 KINDS: dict[str, str] = {
     "kill": "adapter or agent killed at a named point, then up to three times while recovering",
     "lost_response": "answers of the homeserver lost, late, cut off, replaced by errors",
+    "late_edit": "sends that the adapter takes for lost land seconds later",
     "cut_agent": "the connection between adapter and agent cut and stalled",
     "freeze": "adapter or agent stopped (SIGSTOP) in mid-answer and woken",
     "zombie": "a stopped adapter wakes up after another one took over",
@@ -25,6 +26,7 @@ KINDS: dict[str, str] = {
 WEIGHTS = {
     "kill": 60,
     "lost_response": 10,
+    "late_edit": 4,
     "cut_agent": 7,
     "freeze": 5,
     "zombie": 4,

@@ -50,6 +50,7 @@ class Keeper:
         self._mutant = mutant
         self._child: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ours = False  # whether the campaign killed this life itself
         self._ready = asyncio.Event()
         self._down = asyncio.Event()
 
@@ -85,6 +86,7 @@ class Keeper:
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the life that runs, if one does."""
         if self._child is not None and self._child.returncode is None:
+            self._ours = self._ours or number == signal.SIGKILL
             self._child.send_signal(number)
 
     @property
@@ -112,7 +114,7 @@ class Keeper:
             self._ready.clear()
             self._down.set()
             if code == KILLED:
-                if plan:
+                if plan and not self._ours:
                     self.died_at.append(plan)
             else:
                 self.ended.append(code)
@@ -124,6 +126,7 @@ class Keeper:
     async def _life(self, plan: str) -> int:
         module = ["antiphon.testing.mutant_process", self._mutant] if self._mutant else ["antiphon"]
         self.lives += 1
+        self._ours = False
         with self.log.open("ab") as log:
             log.write(f"--- life {self.lives}, order {plan!r}, at {time.time():.3f}\n".encode())
             log.flush()

@@ -17,6 +17,8 @@ from antiphon.testing.campaign_process import Keeper
 from antiphon.testing.campaign_world import Bot, World, free_port, pause
 from antiphon.testing.checker import Asked, Expected, Facts, Violation, judge
 from antiphon.testing.checker_record import read_runs
+from antiphon.testing.fault_proxy import FaultProxy
+from antiphon.testing.fault_proxy_tcp import TcpProxy
 from antiphon.testing.live import LiveUser
 
 TOKEN = "a-token-of-the-campaign-0123456789"  # noqa: S105 - of a test
@@ -37,7 +39,15 @@ class Trial:
     """What the scenarios (`campaign_kinds`) work with."""
 
     def __init__(
-        self, world: World, plan: Plan, folder: Path, bot: Bot, *, homeserver: str, mutant: str = ""
+        self,
+        world: World,
+        plan: Plan,
+        folder: Path,
+        bot: Bot,
+        *,
+        proxy: FaultProxy | None = None,
+        tcp: TcpProxy | None = None,
+        mutant: str = "",
     ):
         self.world = world
         self.plan = plan
@@ -50,11 +60,13 @@ class Trial:
         self.notes: dict[str, float] = {}
         self.rewound = False
         self.problems: list[Violation] = []
-        self.agent_port = free_port()
-        self.homeserver = homeserver
+        self.agent_port = tcp.upstream_port if tcp else free_port()
+        self.proxy = proxy
+        self.tcp = tcp
+        self.homeserver = proxy.url if proxy else world.synapse.url
         self.mutant = mutant
         self.agent = self.make_agent()
-        self.adapter = self.make_adapter(self.agent_port)
+        self.adapter = self.make_adapter("adapter", self.plan.orders("adapter"))
 
     def make_agent(self) -> Keeper:
         """The agent of this trial, not started."""
@@ -73,8 +85,9 @@ class Trial:
             mutant=self.mutant,
         )
 
-    def make_adapter(self, agent_port: int, *, name: str = "adapter", plans: bool = True) -> Keeper:
-        """An adapter of this trial, not started. `agent_port`: the agent's, or its proxy's."""
+    def make_adapter(self, name: str, plans: tuple[str, ...] = ()) -> Keeper:
+        """An adapter of this trial, not started."""
+        agent_port = self.tcp.port if self.tcp else self.agent_port
         env = self._env() | {
             "ANTIPHON_AGENT__URL": f"ws://127.0.0.1:{agent_port}/agent_ws/",
             "ANTIPHON_MATRIX__HOMESERVER": self.homeserver,
@@ -88,7 +101,7 @@ class Trial:
             ("matrix", "run"),
             env,
             self.folder,
-            plans=self.plan.orders("adapter") if plans else (),
+            plans=plans,
             mutant=self.mutant,
         )
 
@@ -179,10 +192,15 @@ class Trial:
         await self.ask_each(1, "words:5 gap:0")
         return await self.settled()
 
-    async def verdict(self) -> tuple[Violation, ...]:
-        """Ends the processes and judges."""
+    async def end(self) -> None:
+        """Ends the processes, whatever state they are in."""
         for keeper in (self.adapter, self.agent):
             await keeper.end()
+
+    async def verdict(self) -> tuple[Violation, ...]:
+        """Ends the processes and judges."""
+        await self.end()
+        for keeper in (self.adapter, self.agent):
             # SIGTERM and SIGKILL are ours; anything else it did by itself.
             self.problems += [
                 Violation("process", "", keeper.name, f"ended by itself with {code}")

@@ -102,7 +102,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         synapse = await stack.enter_async_context(Synapse(folder / "synapse", rate_limits="lifted"))
         model = await stack.enter_async_context(ModelServer(words=20, gap=0.03))
         people = [
-            await stack.enter_async_context(live_user(synapse, f"person{number}"))
+            await stack.enter_async_context(live_user(synapse, f"person{number}", lift=True))
             for number in range(PEOPLE)
         ]
         made = World(folder, synapse, model, people)

@@ -67,6 +67,7 @@ KINDS: dict[str, str] = {
     "model_again": "the model was called again for what was recorded",
     "no_record": "an answer that the agent knows nothing of",
     "memory": "the agent's memory of the chat is not the chat",
+    "campaign": "the trial itself went wrong, and proves nothing",
     "process": "a process ended by itself, or lived on when it must not",
 }
 

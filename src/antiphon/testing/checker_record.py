@@ -36,6 +36,11 @@ def read_runs(database: Path) -> tuple[RunRecord, ...]:
         return ()
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
+        tables = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name IN ('runs', 'steps')"
+        )
+        if tables.fetchone()[0] < 2:
+            return ()  # its first start has not come that far
         steps: dict[tuple[str, str], list[str]] = {}
         for row in connection.execute("SELECT thread_id, run_id, text FROM steps ORDER BY step"):
             steps.setdefault((row["thread_id"], row["run_id"]), []).append(row["text"])
