@@ -12,6 +12,7 @@ import pytest
 
 from antiphon.demo.synapse import Synapse
 from antiphon.testing.databases import KINDS, fresh_database
+from antiphon.testing.disk import NoMountError, SmallDisk, small_disk
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.postgres import NoPostgresError, PostgresServer
 
@@ -78,6 +79,18 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
     with fresh_database(request.param, tmp_path, server) as url:
         yield url
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A small disk of this test's own, to be filled. Left out where none can be mounted."""
+    mounted = small_disk(tmp_path / "disk")
+    try:
+        made = mounted.__enter__()
+    except NoMountError as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    yield made
+    mounted.__exit__(None, None, None)
 
 
 def _running(server: Synapse) -> Iterator[Synapse]:
