@@ -18,40 +18,20 @@ from pathlib import Path
 
 import msgspec
 
+from antiphon.testing.campaign_docs import write_docs
 from antiphon.testing.campaign_kinds import SCENARIOS
 from antiphon.testing.campaign_plan import EXCLUSIVE, WEIGHTS, Plan, plan
+from antiphon.testing.campaign_result import Outcome, Result
 from antiphon.testing.campaign_trial import Trial
 from antiphon.testing.campaign_world import World, free_port, world
 from antiphon.testing.checker import Violation
 from antiphon.testing.crash_points import crash_points
 from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
+from antiphon.testing.mutants import MUTANTS
 
 TRIAL_S = 180.0
 """A trial that takes longer is broken off, which counts as a violation."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a trial. `died_at`: crash orders that were carried out, by process."""
-
-    number: int
-    kind: str
-    order: str
-    violations: tuple[Violation, ...]
-    died_at: tuple[str, ...]
-    questions: int
-    seconds: float
-    faults: dict[str, int] = {}
-    notes: dict[str, float] = {}
-
-    def line(self) -> str:
-        """For the terminal."""
-        verdict = "ok" if not self.violations else "VIOLATED"
-        died = ", ".join((*self.died_at, *(f"{n}x{c}" for n, c in self.faults.items()))) or "-"
-        return (
-            f"{self.number:4} {self.kind:16} {verdict:8} {self.seconds:5.1f} s  "
-            f"{self.questions:2} asked  killed: {died}"
-        )
 
 
 async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
@@ -69,7 +49,7 @@ async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
         died_at=tuple(f"{k.name}:{at}" for k in (made.adapter, made.agent) for at in k.died_at),
         questions=len(made.asked),
         seconds=round(time.monotonic() - began, 2),
-        faults=dict(made.proxy.played) if made.proxy else {},
+        faults=made.faults,
         notes=made.notes,
     )
 
@@ -106,50 +86,72 @@ async def _played(made: Trial) -> tuple[Violation, ...]:
 
 
 async def campaign(
+    shared: World,
     seed: int,
     numbers: Sequence[int],
-    folder: Path,
     *,
-    kinds: Sequence[str],
+    kinds: Sequence[str] = tuple(WEIGHTS),
     jobs: int = 1,
     mutant: str = "",
-    until_caught: bool = False,
 ) -> list[Outcome]:
-    """Runs the trials `numbers`, `jobs` at a time; those that stop the homeserver alone, at the
-    end. With `until_caught` it ends at the first violation."""
+    """Runs the trials `numbers`, `jobs` at a time, those that stop the homeserver alone at the
+    end. With a `mutant` it stops once that was caught."""
     points = crash_points()
     plans = [plan(seed, number, points, kinds) for number in numbers]
     outcomes: list[Outcome] = []
     caught = asyncio.Event()
-    async with world(folder) as shared:
 
-        async def work(queue: list[Plan]) -> None:
-            while queue and not caught.is_set():
-                outcome = await trial(shared, queue.pop(0), mutant)
-                outcomes.append(outcome)
-                say(outcome, seed)
-                if outcome.violations and until_caught:
-                    caught.set()
+    async def work(queue: list[Plan]) -> None:
+        while queue and not caught.is_set():
+            outcome = await trial(shared, queue.pop(0), mutant)
+            outcomes.append(outcome)
+            say(outcome, seed, mutant)
+            if mutant and outcome.caught:
+                caught.set()
 
-        together = [one for one in plans if one.kind not in EXCLUSIVE]
-        async with asyncio.TaskGroup() as group:
-            for _ in range(jobs):
-                group.create_task(work(together))
-        await work([one for one in plans if one.kind in EXCLUSIVE])
+    together = [one for one in plans if one.kind not in EXCLUSIVE]
+    async with asyncio.TaskGroup() as group:
+        for _ in range(jobs):
+            group.create_task(work(together))
+    await work([one for one in plans if one.kind in EXCLUSIVE])
     return sorted(outcomes, key=lambda outcome: outcome.number)
 
 
-def say(outcome: Outcome, seed: int) -> None:
+async def _run(options: argparse.Namespace, folder: Path) -> Result:
+    kinds = [kind for kind in options.kinds.split(",") if kind] or list(WEIGHTS)
+    began = time.monotonic()
+    caught: dict[str, int | None] = {}
+    async with world(folder) as shared:
+        if options.mutants or options.mutant:
+            for name in [options.mutant] if options.mutant else MUTANTS:
+                numbers = options.only or range(options.trials)
+                found = await campaign(
+                    shared, options.seed, numbers, kinds=kinds, jobs=options.jobs, mutant=name
+                )
+                caught[name] = len(found) if any(o.caught for o in found) else None
+            return Result.of(options.seed, [], time.monotonic() - began, caught)
+        outcomes = await campaign(
+            shared,
+            options.seed,
+            options.only or range(options.trials),
+            kinds=kinds,
+            jobs=options.jobs,
+        )
+    return Result.of(options.seed, outcomes, time.monotonic() - began)
+
+
+def say(outcome: Outcome, seed: int, mutant: str = "") -> None:
     """One line for a trial, and what to type to see a bad one again."""
-    print(outcome.line(), flush=True)  # noqa: T201 - a program: this is its output
+    print(f"{mutant:13}" * bool(mutant) + outcome.line(), flush=True)  # noqa: T201 - a program
     for violation in outcome.violations:
         print(f"       {violation.kind}: {violation.tag} {violation.detail}", flush=True)  # noqa: T201
     if outcome.violations:
-        print(f"       again: make crash SEED={seed} ONLY={outcome.number}", flush=True)  # noqa: T201
+        more = f" MUTANT={mutant}" if mutant else ""
+        print(f"       again: make crash SEED={seed} ONLY={outcome.number}{more}", flush=True)  # noqa: T201
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code is 1 where a promise was broken."""
+    """The command. Its exit code is 1 where a promise was broken or a mutant got through."""
     parser = argparse.ArgumentParser(description="Kill everything, lose nothing.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trials", type=int, default=20)
@@ -157,35 +159,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", default="", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--folder", type=Path, help="keep everything here")
-    parser.add_argument("--mutant", default="", help="run with this fault in the code")
+    parser.add_argument("--folder", type=Path, help="keep everything in this folder")
+    parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="a fault in the code")
+    parser.add_argument("--mutants", action="store_true", help="every mutant, until it is caught")
+    parser.add_argument(
+        "--write-docs", type=Path, nargs="+", metavar="JSON", help="only write these results down"
+    )
     options = parser.parse_args(arguments)
-    kinds = [kind for kind in options.kinds.split(",") if kind] or [
-        kind for kind in WEIGHTS if kind in SCENARIOS
-    ]
-    numbers = options.only or list(range(options.trials))
+    if options.write_docs:
+        write_docs(
+            [msgspec.json.decode(file.read_bytes(), type=Result) for file in options.write_docs]
+        )
+        return 0
     with tempfile.TemporaryDirectory(prefix="antiphon-crash-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
-        outcomes = asyncio.run(
-            campaign(
-                options.seed,
-                numbers,
-                folder,
-                kinds=kinds,
-                jobs=options.jobs,
-                mutant=options.mutant,
-            )
-        )
-    bad = [outcome for outcome in outcomes if outcome.violations]
-    print(  # noqa: T201
-        f"{len(outcomes)} trials, {sum(o.questions for o in outcomes)} questions, "
-        f"{len(bad)} trials with violations, {time.monotonic() - began:.0f} s"
-    )
+        result = asyncio.run(_run(options, folder))
+    print(result.summary())  # noqa: T201
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)))
-    return 1 if bad else 0
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    return 0 if result.good else 1
 
 
 if __name__ == "__main__":

@@ -36,8 +36,7 @@ async def kill(trial: Trial) -> None:
         await _with_stop(trial)
     if not await _died(trial, victim.down):
         trial.notes["not_reached"] = 1.0
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def five_while_down(trial: Trial) -> None:
@@ -50,8 +49,7 @@ async def five_while_down(trial: Trial) -> None:
     began = time.monotonic()
     await trial.start()
     await _first_new_answer(trial, began)
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def freeze(trial: Trial) -> None:
@@ -61,8 +59,7 @@ async def freeze(trial: Trial) -> None:
     victim.send(signal.SIGSTOP)
     await pause(trial.chance.uniform(0.5, 2.5))
     victim.send(signal.SIGCONT)
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def zombie(trial: Trial) -> None:
@@ -78,8 +75,7 @@ async def zombie(trial: Trial) -> None:
         await pause(trial.chance.uniform(0.0, 2.0))
         first.restarts = False
         first.send(signal.SIGCONT)
-        await trial.settled()
-        await trial.probed()
+        await trial.finish()
         if not await first.down(5.0):
             trial.problems.append(Violation("process", "", first.name, "a zombie goes on"))
     finally:
@@ -94,8 +90,7 @@ async def lost_response(trial: Trial) -> None:
     await trial.start()
     await trial.open_rooms()
     await trial.ask_each(trial.chance.randint(1, 3))
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def late_edit(trial: Trial) -> None:
@@ -110,8 +105,7 @@ async def late_edit(trial: Trial) -> None:
     await trial.settled()
     trial.proxy.rules = []
     await pause(3.5)  # what is still under way lands
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def cut_agent(trial: Trial) -> None:
@@ -130,8 +124,7 @@ async def cut_agent(trial: Trial) -> None:
         tcp.cut()
     await pause(0.5)
     tcp.cut_after = None
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def cursor_deleted(trial: Trial) -> None:
@@ -149,8 +142,7 @@ async def cursor_deleted(trial: Trial) -> None:
         connection.commit()
     await trial.ask_each(trial.chance.randint(0, 5), "words:6 gap:0.01")
     await trial.adapter.start()
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def backup_restored(trial: Trial) -> None:
@@ -176,8 +168,7 @@ async def backup_restored(trial: Trial) -> None:
             (trial.state / f"{name}.db{suffix}").unlink(missing_ok=True)
         (trial.folder / f"{name}.backup").rename(trial.state / f"{name}.db")
     await trial.start()
-    await trial.settled()
-    await trial.probed()
+    await trial.finish()
 
 
 async def all_killed(trial: Trial) -> None:
@@ -187,8 +178,7 @@ async def all_killed(trial: Trial) -> None:
     trial.agent.send(signal.SIGKILL)
     await trial.world.synapse.kill()
     await trial.world.synapse.start()
-    await trial.settled(60)
-    await trial.probed()
+    await trial.finish(60)
 
 
 async def synapse_killed(trial: Trial) -> None:
@@ -197,8 +187,7 @@ async def synapse_killed(trial: Trial) -> None:
     await trial.world.synapse.kill()
     await pause(trial.chance.uniform(0, 1))
     await trial.world.synapse.start()
-    await trial.settled(60)
-    await trial.probed()
+    await trial.finish(60)
 
 
 async def canaries_50(trial: Trial) -> None:
@@ -211,9 +200,7 @@ async def canaries_50(trial: Trial) -> None:
     trial.adapter.send(signal.SIGKILL)
     await pause(trial.chance.uniform(2, 5))
     trial.agent.send(signal.SIGKILL)
-    await trial.settled(150)
-    await trial.ask_each(1, "words:5 gap:0")
-    await trial.settled(90)
+    await trial.finish(150)
 
 
 def _copy(source: Path, target: Path) -> None:

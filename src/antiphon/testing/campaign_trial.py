@@ -22,7 +22,7 @@ from antiphon.testing.fault_proxy_tcp import TcpProxy
 from antiphon.testing.live import LiveUser
 
 TOKEN = "a-token-of-the-campaign-0123456789"  # noqa: S105 - of a test
-SETTLE_S = 45.0
+SETTLE_S = 40.0
 OPEN_ENDS = frozenset({"unanswered", "unfinished", "missing_part"})
 
 
@@ -112,6 +112,12 @@ class Trial:
             "ANTIPHON_AGENT__TOKEN": TOKEN,
         }
 
+    @property
+    def faults(self) -> dict[str, int]:
+        """What was done to its connections, and how often."""
+        played = dict(self.proxy.played) if self.proxy else {}
+        return played | ({"agent:cut": self.tcp.cuts} if self.tcp else {})
+
     # --- what scenarios do -----------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -187,10 +193,12 @@ class Trial:
                 return False
             await pause(0.15)
 
-    async def probed(self) -> bool:
-        """Asks one more question everywhere: what was to come before its answer has come."""
-        await self.ask_each(1, "words:5 gap:0")
-        return await self.settled()
+    async def finish(self, timeout_s: float = SETTLE_S) -> None:
+        """Waits until all is settled, then asks once more everywhere: what was still to come
+        before the answers to that has come with them."""
+        if await self.settled(timeout_s):
+            await self.ask_each(1, "words:5 gap:0")
+            await self.settled(timeout_s)
 
     async def end(self) -> None:
         """Ends the processes, whatever state they are in."""

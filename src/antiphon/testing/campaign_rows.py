@@ -1,0 +1,180 @@
+"""The faults that must be survived, each with the tests that inject it and the scenarios of the
+campaign that do; `docs/reliability.md` shows them as a table."""
+
+from __future__ import annotations
+
+import msgspec
+
+APP = "tests/adapter/matrix/test_app.py"
+DRIFT = "tests/adapter/matrix/test_drift.py"
+INBOUND = "tests/adapter/matrix/journal/test_inbound.py"
+PROCESS = "tests/agent/test_process.py"
+LIVE = "tests/live/test_end_to_end.py"
+CLIENT = "tests/agent_api/test_client.py"
+PROTOCOL = "tests/agent_api/test_protocol.py"
+TRANSPORT = "tests/adapter/matrix/transport"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A fault. Without tests and kinds it belongs to a feature that is not there yet."""
+
+    fault: str
+    tests: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "adapter killed anywhere",
+        (f"{LIVE}::test_killed_in_mid_answer_the_same_message_is_finished_once",),
+        ("kill", "five_while_down"),
+    ),
+    Row("killed again while recovering", kinds=("kill",)),
+    Row(
+        "response to a send lost",
+        (
+            (
+                f"{TRANSPORT}/test_matrix_client.py::"
+                "test_a_lost_answer_is_unreachable_and_repeating_it_gives_the_same_event"
+            ),
+        ),
+        ("lost_response",),
+    ),
+    Row("send times out", kinds=("lost_response", "late_edit")),
+    Row(
+        "429",
+        ("tests/live/test_limits.py::test_default_limits_shed_edits_and_lose_no_final",),
+        ("lost_response",),
+    ),
+    Row("5xx, HTML, truncated body", kinds=("lost_response",)),
+    Row("homeserver killed in mid-send", kinds=("synapse_killed", "all_killed")),
+    Row("homeserver down for an hour"),
+    Row("an uncertain send older than a day"),
+    Row(
+        "limited timeline",
+        (
+            f"{INBOUND}::test_a_gap_holds_the_room_back_until_it_is_read_and_keeps_the_order",
+            f"{TRANSPORT}/test_transport_live.py::test_a_gap_is_read_back_whole",
+        ),
+        ("kill",),
+    ),
+    Row(
+        "cursor lost",
+        (f"{DRIFT}::test_with_the_cursor_deleted_nothing_is_replayed_and_nothing_lost",),
+        ("cursor_deleted",),
+    ),
+    Row("stale sync response", kinds=("lost_response",)),
+    Row(
+        "event delivered twice",
+        (
+            f"{APP}::test_an_event_delivered_twice_is_answered_once",
+            f"{INBOUND}::test_an_event_delivered_twice_causes_one_turn",
+        ),
+        ("lost_response",),
+    ),
+    Row("partial edit outranks the final", kinds=("late_edit",)),
+    Row(
+        "agent connection cut in mid-run",
+        (
+            f"{CLIENT}::test_no_fault_of_the_wire_changes_the_answer",
+            "tests/sdk/test_agent_session.py::test_cuts_and_crashes_do_not_show",
+        ),
+        ("cut_agent",),
+    ),
+    Row(
+        "agent killed in mid-run",
+        (
+            f"{LIVE}::test_the_agent_killed_in_mid_answer_resumes_in_the_same_message",
+            f"{PROCESS}::test_killed_in_mid_run_it_resumes_from_the_last_whole_step",
+        ),
+        ("kill", "all_killed"),
+    ),
+    Row(
+        "agent hangs",
+        ("tests/agent/test_service_runs.py::test_a_hanging_model_ends_by_the_deadline",),
+    ),
+    Row(
+        "late frames of an old epoch",
+        (f"{PROTOCOL}::test_an_older_attempt_is_late_whatever_its_number",),
+    ),
+    Row("thread ids crossed", kinds=("canaries_50", "kill", "lost_response")),
+    Row("a stopped process that wakes up (zombie)", kinds=("zombie", "freeze")),
+    Row(
+        "two adapters on one state",
+        (
+            (
+                "tests/crash/test_two_adapters.py::"
+                "test_the_second_adapter_is_refused_until_the_first_is_dead"
+            ),
+        ),
+    ),
+    Row(
+        "database full, locked, I/O error",
+        (
+            (
+                "tests/agent/test_service_faults.py::"
+                "test_a_locked_database_delays_the_run_and_loses_nothing"
+            ),
+        ),
+    ),
+    Row("old backup restored", kinds=("backup_restored",)),
+    Row("reset while a turn runs"),
+    Row(
+        "kicked, banned",
+        (f"{APP}::test_kicked_in_mid_answer_it_cancels_and_a_new_invite_works",),
+    ),
+    Row("room upgraded"),
+    Row("invited while down", kinds=("kill",)),
+    Row(
+        "token revoked",
+        (
+            f"{LIVE}::test_a_revoked_token_ends_the_adapter_with_a_clear_error",
+            f"{APP}::test_a_revoked_token_ends_it_with_a_clear_error",
+        ),
+    ),
+    Row("the question edited or redacted while answered"),
+    Row(
+        "malformed events, frames and settings",
+        (
+            f"{APP}::test_malformed_events_are_skipped_and_the_rest_answered",
+            f"{PROTOCOL}::test_frames_of_unknown_kinds_and_threads_are_skipped",
+        ),
+    ),
+    Row(
+        "partial edit lands after the final (timed-out send, zombie)", kinds=("late_edit", "zombie")
+    ),
+    Row("answer's root redacted by a moderator"),
+    Row("encryption switched on in mid-answer"),
+    Row("message sent while kicked, then re-invited"),
+    Row("an upgrade that names us a stranger's room"),
+    Row(
+        "agent killed between a tool's effect and its record",
+        (f"{PROCESS}::test_killed_between_effect_and_record",),
+        ("kill",),
+    ),
+    Row(
+        "a run that kills the agent each time",
+        (f"{PROCESS}::test_a_run_that_kills_the_agent_each_time_ends_after_three_attempts",),
+    ),
+    Row(
+        "agent restored from an older backup (cursor ahead)",
+        (
+            (
+                "tests/agent/test_service_attach.py::"
+                "test_a_cursor_ahead_of_a_restored_backup_gets_a_snapshot"
+            ),
+            f"{CLIENT}::test_an_agent_that_lost_its_record_is_asked_anew",
+        ),
+        ("backup_restored",),
+    ),
+    Row("an edit of the question arrives between answer and delivery"),
+    Row(
+        "homeserver slow (2 s a send)",
+        (
+            (
+                "tests/crash/test_slow_homeserver.py::"
+                "test_first_words_and_finals_come_and_edits_are_shed"
+            ),
+        ),
+    ),
+)
