@@ -59,7 +59,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     # The transaction that a caller hands from one store to another; only stores look into it.
     "sqlalchemy.Connection": ("antiphon.db", "antiphon.agent", "antiphon.adapter", *STORES),
     "alembic": ("antiphon.db", *STORES),
-    "aiohttp": (*TRANSPORT, "antiphon.demo", "antiphon.master"),
+    # agent.engines asks model servers, never a homeserver.
+    "aiohttp": (*TRANSPORT, "antiphon.agent.engines", "antiphon.demo", "antiphon.master"),
     "aiohttp.web": ("antiphon.adapter.matrix.operate", "antiphon.master", "antiphon.demo"),
     "websockets": ("antiphon.agent_api", "antiphon.agent"),
     "nio": ("antiphon.adapter.matrix.crypto",),

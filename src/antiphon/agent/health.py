@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import text
-
 from antiphon.agent.ports import EngineRegistry
 from antiphon.agent.service import Service
+from antiphon.agent.store import ping
 from antiphon.errors import DatabaseError
 
 
@@ -24,7 +23,7 @@ async def health(
     if service.stopping:
         return 503, body | {"status": "stopping"}
     try:
-        await service.database.read(lambda connection: connection.execute(text("SELECT 1")))
+        await service.database.read(ping.answers)
     except DatabaseError:
         return 503, body | {"status": "database_failed"}
     return 200, body
