@@ -115,6 +115,10 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_edits: Annotated[
         int, _help("Most partial edits of one answer; the final edit always comes.", ge=0, le=50)
     ] = 15
+    answer_edits: Annotated[
+        bool,
+        _help("Whether a question that is edited after its answer is answered anew, in place."),
+    ] = True
     answer_timeout_s: Annotated[
         float,
         _help(

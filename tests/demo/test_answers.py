@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiphon.adapter.matrix.contents import Address, Mark, edit, message, opening
+from antiphon.adapter.matrix.contents import Address, edit, message, opening
+from antiphon.adapter.matrix.marks import Mark
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, TurnId
 from antiphon.demo.answers import Answer, Answers, remark

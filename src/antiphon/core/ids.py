@@ -42,9 +42,14 @@ def root_txn(turn: TurnId, part: int) -> TxnId:
     return TxnId(f"{turn}.{part}.root")
 
 
+def redact_txn(turn: TurnId, event_id: EventId) -> TxnId:
+    """Transaction id of the redaction of one of an answer's events."""
+    return TxnId(f"{turn}.redact.{hashlib.sha256(event_id.encode()).hexdigest()[:24]}")
+
+
 def partial_txn(turn: TurnId, part: int, epoch: int, step: int) -> TxnId:
-    """Transaction id of a partial edit: `epoch` (the adapter's lease) keeps the steps of two
-    lives of the adapter apart."""
+    """Transaction id of a partial edit: `epoch` (the adapter's lease) keeps two lives of the
+    adapter apart, `step` counts all partial edits of one life."""
     return TxnId(f"{turn}.{part}.p{epoch}-{step}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.adapter.matrix.contents import mark_of
+from antiphon.adapter.matrix.marks import mark_of
 from antiphon.adapter.matrix.transport.events import Event
 
 

@@ -148,9 +148,11 @@ async def _nothing(call: Call) -> Any:
 
 async def _join(call: Call) -> Any:
     membership, _ = call.rooms.membership(call.room_id, call.user_id)
-    if membership not in ("invite", "join"):
+    rule = call.rooms.state(call.room_id).get(("m.room.join_rules", ""))
+    public = rule is not None and rule.part("content") == {"join_rule": "public"}
+    if membership not in ("invite", "join") and not public:
         raise RefusedError(403, "M_FORBIDDEN")
-    if membership == "invite":
+    if membership != "join":
         call.rooms.member(call.room_id, call.user_id, "join", by=call.user_id)
     return {"room_id": call.room_id}
 

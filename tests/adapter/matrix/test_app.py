@@ -10,66 +10,13 @@ from typing import Any
 
 import pytest
 
-from antiphon.adapter.matrix.contents import mark_of
+from antiphon.adapter.matrix.marks import mark_of
 from antiphon.errors import AgentRefusedError, AgentUnreachableError, TokenRevokedError
 from antiphon.sdk.interface import Outcome
-from antiphon.settings import MatrixSettings
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.adapter import AdapterUnderTest
 from antiphon.testing.homeserver import FakeHomeserver
-from antiphon.testing.platform import FakePlatform
-
-
-class World:
-    """A homeserver, a bot, and a person in a room with it."""
-
-    def __init__(self, server: FakeHomeserver, state: Path):
-        self.server = server
-        self.state = state
-        self.bot = server.account("bot")
-        self.ada = server.account("ada")
-        self.platform = FakePlatform()
-        self.adapter = self.life()
-        self.room = ""
-
-    def life(self, **settings: Any) -> AdapterUnderTest:
-        return AdapterUnderTest(
-            self.server.url,
-            self.bot,
-            self.server.token(self.bot),
-            self.platform,
-            self.state,
-            settings=MatrixSettings(
-                allow=(f"@*:{self.server.name}",), edit_interval_s=0.05, **settings
-            ),
-        )
-
-    def ask(self, text: str, room: str | None = None, **more: Any) -> str:
-        return self.server.say(room or self.room, self.ada, text, **more)
-
-    def roots(self, room: str | None = None) -> list[dict[str, Any]]:
-        """The bot's messages without edits."""
-        return [
-            event
-            for event in self.server.messages(room or self.room, self.bot)
-            if event["content"].get("m.relates_to", {}).get("rel_type") != "m.replace"
-        ]
-
-    def shown(self, room: str | None = None) -> list[str]:
-        """What a person reads of the bot in the end, message by message."""
-        texts = {e["event_id"]: e["content"].get("body") for e in self.roots(room)}
-        for event in self.server.messages(room or self.room, self.bot):
-            relation = event["content"].get("m.relates_to", {})
-            if relation.get("rel_type") == "m.replace" and relation["event_id"] in texts:
-                texts[relation["event_id"]] = event["content"]["m.new_content"]["body"]
-        return [text for text in texts.values() if text is not None]
-
-    def finals(self, room: str | None = None) -> int:
-        marks = [mark_of(e["content"]) for e in self.server.messages(room or self.room, self.bot)]
-        return sum(mark is not None and mark["state"] == "final" for mark in marks)
-
-    async def answered(self, count: int = 1, room: str | None = None) -> None:
-        await self.server.until(lambda: self.finals(room) >= count, timeout_s=10)
+from antiphon.testing.world import World, until
 
 
 @pytest.fixture
@@ -231,13 +178,8 @@ async def test_an_unreachable_agent_ends_in_an_error_and_a_debt_that_is_paid(
     async with world.adapter.running():
         world.ask("hi")
         await world.answered()
-        await asyncio.wait_for(_until(lambda: bool(world.platform.cancelled)), 5)
+        await until(lambda: bool(world.platform.cancelled))
     assert "The agent does not answer. (error " in world.shown()[0]
-
-
-async def _until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 async def test_stop_ends_the_answer_and_what_waits_and_the_lane_goes_on(world: World) -> None:
@@ -289,7 +231,7 @@ async def test_kicked_in_mid_answer_it_cancels_and_a_new_invite_works(world: Wor
         world.ask("hi")
         await world.server.until(lambda: world.shown() == ["half"])
         world.server.membership(world.room, world.bot, "leave", by=world.ada)
-        await asyncio.wait_for(_until(lambda: bool(world.platform.cancelled)), 5)
+        await until(lambda: bool(world.platform.cancelled))
         world.ask("while away")
         world.server.membership(world.room, world.bot, "invite", by=world.ada)
         await world.server.until(lambda: bool(world.server.asked("join")))

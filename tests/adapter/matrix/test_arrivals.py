@@ -67,9 +67,12 @@ async def test_a_dead_invite_is_given_up(homeserver: FakeHomeserver, tmp_path: P
     bot, ada = adapter(homeserver, tmp_path), homeserver.account("ada")
     room = homeserver.room(ada)
     homeserver.fail("join", faults.error(404, "M_NOT_FOUND"), times=1000)
+    other = homeserver.room(ada, bot.user_id)
     async with bot.running():
         homeserver.membership(room, bot.user_id, "invite", by=ada)
         await homeserver.until(lambda: bool(homeserver.asked("join")))
+        homeserver.say(other, ada, "still there?")
+        await homeserver.until(lambda: bool(homeserver.messages(other, bot.user_id)))
     async with bot.running():
         pass
     assert len(homeserver.asked("join")) == 1

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.adapter.matrix.convert import (
+    Edited,
     FileSent,
+    OwnAnswer,
     Question,
     Reading,
+    Redacted,
     Skipped,
     Unreadable,
     read_event,
 )
+from antiphon.adapter.matrix.marks import ANSWER_KEY
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.ids import UserId
+from antiphon.core.ids import EventId, UserId
 
 ME = UserId("@bot:hs")
 
@@ -53,11 +57,10 @@ def test_a_broken_relation_does_not_lose_the_message(relation: object) -> None:
     [
         (text() | {"msgtype": "m.notice"}, "@other-bot:hs"),
         (text(), ME),
-        (text(**{"m.relates_to": {"rel_type": "m.replace", "event_id": "$x"}}), "@ada:hs"),
         (text("   "), "@ada:hs"),
         ({}, "@ada:hs"),
     ],
-    ids=["notice", "own", "edit", "blank", "redacted"],
+    ids=["notice", "own", "blank", "redacted"],
 )
 def test_everyday_events_that_start_no_turn(content: dict[str, Any], sender: str) -> None:
     reading = read(content, sender)
@@ -74,6 +77,32 @@ def test_broken_messages_are_skipped_with_a_line_in_the_log(content: dict[str, A
     reading = read(content)
     assert isinstance(reading, Skipped)
     assert not reading.expected
+
+
+def test_an_edit_names_its_target_and_the_new_text() -> None:
+    relation = {"rel_type": "m.replace", "event_id": "$x"}
+    new = {"msgtype": "m.text", "body": "better"}
+    reading = read(text("* better", **{"m.relates_to": relation, "m.new_content": new}))
+    assert isinstance(reading, Edited)
+    assert (reading.target, reading.text) == ("$x", "better")
+    broken = read(text("* better", **{"m.relates_to": relation, "m.new_content": "better"}))
+    assert isinstance(broken, Skipped)
+
+
+def test_our_own_answers_are_known_by_their_mark() -> None:
+    mark = {"turn": "t1", "part": 0, "state": "final", "last": True, "revision": 2}
+    reading = read(text(**{"m.relates_to": {ANSWER_KEY: mark}}), ME)
+    assert isinstance(reading, OwnAnswer)
+    assert (reading.turn_id, reading.final, reading.last, reading.revision) == ("t1", True, True, 2)
+    assert isinstance(read(text(**{"m.relates_to": {ANSWER_KEY: mark}})), Question)
+    assert isinstance(
+        read(text(**{"m.relates_to": {ANSWER_KEY: mark | {"part": "x"}}}), ME), Skipped
+    )
+
+
+def test_a_redaction_names_its_target() -> None:
+    event = Event("$r", "m.room.redaction", "@ada:hs", {}, 0, redacts="$x")
+    assert read_event(event, ME) == Redacted(EventId("$r"), UserId("@ada:hs"), EventId("$x"))
 
 
 def test_files_and_encrypted_messages_are_told_apart() -> None:

@@ -11,12 +11,13 @@ import asyncio
 import msgspec
 from sqlalchemy import Connection
 
-from antiphon.adapter.matrix.contents import Address, Mark, edit, opening
+from antiphon.adapter.matrix.contents import Address, edit, opening
 from antiphon.adapter.matrix.delivery import Delivery, RoomRefusedError
-from antiphon.adapter.matrix.journal import outbox, rooms, turns
+from antiphon.adapter.matrix.journal import changes, outbox, own, rooms, turns
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.outbox import Entry
 from antiphon.adapter.matrix.journal.turns import Turn
+from antiphon.adapter.matrix.marks import Mark
 from antiphon.clock import Clock
 from antiphon.core.ids import EventId, TxnId, final_txn, partial_txn, root_txn
 from antiphon.core.model import TurnState
@@ -83,7 +84,6 @@ class AnswerWriter:
         self._address = Address(turn.event_id, turn.reply_thread, turn.quote)
         self._roots: list[EventId] = []
         self._shown: list[str] = []
-        self._step = 0
         self._edits = EditState()
 
     def quote(self, quote: bool) -> None:
@@ -98,12 +98,23 @@ class AnswerWriter:
     async def resume(self) -> None:
         """Takes up what an earlier life of this process has begun: confirms roots that may or may
         not have been sent. Raises RoomRefusedError."""
-        for entry in await self._journal.read(lambda c: outbox.of_turn(c, self._turn.turn_id)):
-            if entry.kind != "root":
-                continue
-            root = entry.event_id or await self._delivery.deliver(entry, SendClass.FIRST)
+        seen = await self._journal.read(lambda c: own.roots(own.of_turn(c, self._turn.turn_id)))
+        sends = await self._journal.read(lambda c: outbox.of_turn(c, self._turn.turn_id))
+        rows = {entry.part: entry for entry in sends if entry.kind == "root"}
+        part = 0
+        while (root := await self._root_of(seen.get(part), rows.get(part))) is not None:
             self._roots.append(root)
             self._shown.append("")
+            part += 1
+
+    async def _root_of(self, seen: EventId | None, row: Entry | None) -> EventId | None:
+        """The event that opens a part: as the room shows it, as the outbox knows it, or as it
+        comes out when an uncertain send is repeated; None where the part was never begun."""
+        if seen is not None:
+            return seen
+        if row is None or row.state == "failed":
+            return None
+        return row.event_id or await self._delivery.deliver(row, SendClass.FIRST)
 
     async def stream(self, slot: TextSlot) -> None:
         """Shows the text of `slot` as it grows, until it is closed. Raises RoomRefusedError."""
@@ -166,8 +177,8 @@ class AnswerWriter:
         room_id = self._turn.lane.room_id
         if not await self._journal.read(lambda c: rooms.may_send(c, room_id)):
             raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
-        self._step += 1
-        txn = partial_txn(self._turn.turn_id, part, self._journal.epoch, self._step)
+        step = self._delivery.next_step()
+        txn = partial_txn(self._turn.turn_id, part, self._journal.epoch, step)
         content = edit(text, self._roots[part], self._mark(part, final=False, last=False))
         crash_point("partial.before_send")
         if not await self._delivery.try_partial(room_id, txn, content):
@@ -188,10 +199,12 @@ class AnswerWriter:
         """Fixes the answer: turn → answered, and its finals into the outbox, in the caller's
         transaction. False, fixing nothing, when the turn was decided elsewhere meanwhile."""
         expected = (TurnState.QUEUED, TurnState.RUNNING)
-        if not turns.answer(connection, self._turn.turn_id, outcome, code, expected=expected):
+        if not turns.answer(connection, self._turn, outcome, code, expected=expected):
             return False
+        now = self._clock.now_ms()
         for entry in self._finals(parts, notice):
-            outbox.put(connection, entry, self._clock.now_ms())
+            outbox.put(connection, entry, now)
+        self._owe_surplus(connection, len(parts), now)
         return True
 
     def _finals(self, parts: tuple[str, ...], notice: bool) -> list[Entry]:
@@ -205,14 +218,14 @@ class AnswerWriter:
             content = edit(text, self._roots[part], mark, notice=notice)
             txn = final_txn(self._turn.turn_id, part, self._turn.revision)
             entries.append(self._entry(txn, part, "final", content))
-        # A resumed run may come out shorter than what an earlier attempt had begun.
-        entries.extend(
-            self._entry(
-                TxnId(f"{self._turn.turn_id}.{part}.surplus"), part, "redact", self._roots[part]
-            )
-            for part in range(len(parts), len(self._roots))
-        )
         return entries
+
+    def _owe_surplus(self, connection: Connection, count: int, now: int) -> None:
+        """A resumed run, or the answer to an edited question, may come out shorter than what was
+        begun: parts from `count` on must go, with every edit of them."""
+        known = {e.event_id for e in own.of_turn(connection, self._turn.turn_id) if e.part >= count}
+        for event_id in sorted(known | set(self._roots[count:])):
+            changes.owe_redaction(connection, self._turn, event_id, self._journal.device_id, now)
 
     def _root(
         self, part: int, text: str, *, final: bool, last: bool, notice: bool = False

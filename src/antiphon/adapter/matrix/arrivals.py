@@ -16,6 +16,7 @@ from antiphon.adapter.matrix.journal.inbound import Committed, Gap
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.events import Event
+from antiphon.adapter.matrix.upgrades import Upgrades
 from antiphon.clock import Clock
 from antiphon.core.access import AllowList
 from antiphon.core.ids import RoomId, UserId
@@ -40,7 +41,7 @@ class Arrivals:
         allow: AllowList,
         intake: Intake,
         clock: Clock,
-        committed: Callable[[Committed], Awaitable[None]],
+        upgrades: Upgrades,
     ):
         self._me = me
         self._client = client
@@ -48,7 +49,7 @@ class Arrivals:
         self._allow = allow
         self._intake = intake
         self._clock = clock
-        self._committed = committed
+        self._upgrades = upgrades
         self._due = asyncio.Event()
         self._due.set()  # what an earlier life left
         self._log = logger("matrix.rooms")
@@ -57,13 +58,20 @@ class Arrivals:
         """There is a new invite or gap in the journal."""
         self._due.set()
 
-    async def run(self) -> None:
-        """Works for ever; ends by cancellation. Raises TokenRevokedError and database errors."""
+    async def run(
+        self,
+        committed: Callable[[Committed], Awaitable[None]],
+        released: Callable[[RoomId], Awaitable[None]],
+    ) -> None:
+        """Works for ever; ends by cancellation. `committed` is told what a closed gap brought,
+        `released` of a room whose lanes were held back for an upgrade.
+
+        Raises TokenRevokedError and database errors."""
         pause = 1.0
         while True:
             await self._due.wait()
             self._due.clear()
-            wait_s = await self._all()
+            wait_s = await self._all(committed, released)
             if wait_s is None:
                 pause = 1.0
                 continue
@@ -71,16 +79,22 @@ class Arrivals:
             pause = min(LONGEST_PAUSE_S, pause * 2)
             self._due.set()
 
-    async def _all(self) -> float | None:
+    async def _all(
+        self,
+        committed: Callable[[Committed], Awaitable[None]],
+        released: Callable[[RoomId], Awaitable[None]],
+    ) -> float | None:
         """Tries everything once, each room by itself; seconds to wait before trying again what is
         left, None if all is done."""
         waits: list[float] = []
         for gap in await self._journal.read(inbound.open_gaps):
-            waits.extend(await self._tried(self._close(gap)))
+            waits.extend(await self._tried(self._close(gap, committed)))
         for room_id, inviter in await self._journal.read(
             lambda c: rooms.with_membership(c, "invite")
         ):
             waits.extend(await self._tried(self._decide(room_id, inviter)))
+        for upgrade in await self._journal.read(rooms.open_upgrades):
+            waits.extend(await self._tried(self._follow(upgrade, released)))
         return max(waits, default=None)
 
     async def _tried(self, work: Coroutine[Any, Any, None]) -> list[float]:
@@ -127,15 +141,21 @@ class Arrivals:
 
         await self._journal.write(settle)
 
-    async def _close(self, gap: Gap) -> None:
+    async def _follow(
+        self, upgrade: rooms.Upgrade, released: Callable[[RoomId], Awaitable[None]]
+    ) -> None:
+        if await self._upgrades.follow(upgrade):
+            await released(upgrade.successor)
+
+    async def _close(self, gap: Gap, committed: Callable[[Committed], Awaitable[None]]) -> None:
         found = await self._read_back(gap)
         crash_point("gap.read")
-        committed = await self._journal.write(
+        result = await self._journal.write(
             lambda c: inbound.close_gap(c, gap, found, self._intake, self._clock.now_ms())
         )
         crash_point("gap.closed")
         self._log.info("gap_closed", room=gap.room_id, events=len(found))
-        await self._committed(committed)
+        await committed(result)
 
     async def _read_back(self, gap: Gap) -> list[Event]:
         """The events of a gap, oldest first, back to its end or to our arrival in the room."""
@@ -155,6 +175,10 @@ class Arrivals:
                 break
             for problem in page.problems:
                 self._log.warning("malformed_event", room=gap.room_id, reason=problem.reason)
+            ids = [event.event_id for event in page.events]
+            if gap.until_event in ids:
+                newest_first.extend(page.events[: ids.index(gap.until_event)])
+                return newest_first[::-1]
             newest_first.extend(page.events)
             oldest_first = newest_first[::-1]
             arrival = arrival_index(oldest_first, self._me)

@@ -11,34 +11,9 @@ from typing import Any
 
 import msgspec
 
-from antiphon.core.ids import EventId, TurnId
+from antiphon.adapter.matrix.marks import ANSWER_KEY, Mark
+from antiphon.core.ids import EventId
 from antiphon.core.render.markdown import to_html
-
-ANSWER_KEY = "io.antiphon.answer"
-"""Key of our mark inside `m.relates_to`."""
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Which part of which turn's answer an event is. `final`: the text is whole; `last`: no
-    part follows it."""
-
-    turn: TurnId
-    part: int
-    final: bool
-    last: bool = False
-    revision: int = 1
-
-    def value(self) -> dict[str, Any]:
-        """The mark as it stands in the event."""
-        mark: dict[str, Any] = {
-            "turn": self.turn,
-            "part": self.part,
-            "state": "final" if self.final else "partial",
-            "revision": self.revision,
-        }
-        if self.final:
-            mark["last"] = self.last
-        return mark
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -93,10 +68,3 @@ def edit(text: str, root: EventId, mark: Mark, *, notice: bool = False) -> dict[
         "m.new_content": inner,
         "m.relates_to": {"rel_type": "m.replace", "event_id": root, ANSWER_KEY: mark.value()},
     }
-
-
-def mark_of(content: dict[str, Any]) -> dict[str, Any] | None:
-    """Our mark in an event's content, if it carries one."""
-    relation = content.get("m.relates_to")
-    mark = relation.get(ANSWER_KEY) if isinstance(relation, dict) else None
-    return mark if isinstance(mark, dict) and isinstance(mark.get("turn"), str) else None

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from antiphon.adapter.matrix.marks import mark_of
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.ids import EventId, UserId
+from antiphon.core.ids import EventId, TurnId, UserId
 
 FILE_TYPES = ("m.image", "m.file", "m.audio", "m.video", "m.location")
 
@@ -49,16 +50,50 @@ class Skipped(msgspec.Struct, frozen=True):
     expected: bool = True
 
 
-Reading = Question | FileSent | Unreadable | Skipped
+class Edited(msgspec.Struct, frozen=True):
+    """A person's edit of their message `target`; `text` is its new text."""
+
+    event_id: EventId
+    sender: UserId
+    target: EventId
+    text: str
+
+
+class Redacted(msgspec.Struct, frozen=True):
+    """Somebody (we too) redacted `target`."""
+
+    event_id: EventId
+    sender: UserId
+    target: EventId
+
+
+class OwnAnswer(msgspec.Struct, frozen=True):
+    """An event of an answer of ours, as its mark says; `edits` is the root that it edits."""
+
+    event_id: EventId
+    turn_id: TurnId
+    part: int
+    final: bool
+    last: bool
+    revision: int
+    edits: EventId | None
+    ts: int
+
+
+Reading = Question | FileSent | Unreadable | Edited | Redacted | OwnAnswer | Skipped
 
 
 def read_event(event: Event, me: UserId) -> Reading:
     """What a timeline event means. Never raises."""
     if event.state_key is not None:
         return Skipped("a state event")
-    if event.sender == me:
-        return Skipped("our own")
     sender, event_id = UserId(event.sender), EventId(event.event_id)
+    if event.type == "m.room.redaction":
+        if event.redacts is None:
+            return Skipped("a redaction of nothing", expected=False)
+        return Redacted(event_id, sender, EventId(event.redacts))
+    if sender == me:
+        return _own(event)
     root = thread_root(event.content)
     if event.type == "m.room.encrypted":
         if replaces(event.content) is not None:
@@ -68,8 +103,9 @@ def read_event(event: Event, me: UserId) -> Reading:
         return Skipped(f"type {event.type[:60]}")
     if not event.content:
         return Skipped("redacted")
-    if replaces(event.content) is not None:
-        return Skipped("an edit")
+    target = replaces(event.content)
+    if target is not None:
+        return _edit(event, target)
     msgtype = event.content.get("msgtype")
     if msgtype == "m.notice":
         return Skipped("a notice")
@@ -81,10 +117,44 @@ def read_event(event: Event, me: UserId) -> Reading:
     if not isinstance(body, str):
         return Skipped("a message without a body", expected=False)
     text = _without_reply_fallback(body) if _replies(event.content) else body
-    text = text.replace("\x00", "").strip()  # PostgreSQL stores no NUL
+    text = _plain(text)
     if not text:
         return Skipped("an empty message")
     return Question(event_id, sender, text, root)
+
+
+def _own(event: Event) -> OwnAnswer | Skipped:
+    mark = mark_of(event.content)
+    part, revision = (mark.get(name) for name in ("part", "revision")) if mark else (None, None)
+    if mark is None or not isinstance(part, int) or not isinstance(revision, int):
+        return Skipped("our own")
+    return OwnAnswer(
+        event_id=EventId(event.event_id),
+        turn_id=TurnId(mark["turn"]),
+        part=part,
+        final=mark.get("state") == "final",
+        last=mark.get("last") is True,
+        revision=revision,
+        edits=replaces(event.content),
+        ts=event.origin_server_ts,
+    )
+
+
+def _edit(event: Event, target: EventId) -> Edited | Skipped:
+    new = event.content.get("m.new_content")
+    body = new.get("body") if isinstance(new, dict) else None
+    if not isinstance(new, dict) or not isinstance(body, str):
+        return Skipped("an edit without a new text", expected=False)
+    if new.get("msgtype") not in ("m.text", "m.emote"):
+        return Skipped("an edit to something else than text")
+    text = _plain(body)
+    if not text:
+        return Skipped("an edit to nothing")
+    return Edited(EventId(event.event_id), UserId(event.sender), target, text)
+
+
+def _plain(body: str) -> str:
+    return body.replace("\x00", "").strip()  # PostgreSQL stores no NUL
 
 
 def relates_to(content: dict[str, Any]) -> dict[str, Any]:

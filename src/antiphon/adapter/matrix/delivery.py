@@ -6,6 +6,7 @@ lost response or a killed process never doubles it.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -54,7 +55,12 @@ class Delivery:
         self._gate = gate
         self._metrics = metrics
         self._clock = clock
+        self._steps = itertools.count(1)
         self._log = logger("matrix.delivery")
+
+    def next_step(self) -> int:
+        """The number of the next partial edit of this life of the adapter."""
+        return next(self._steps)
 
     @property
     def gate(self) -> SendGate:
@@ -82,6 +88,12 @@ class Delivery:
         homeserver refuses it for good, and TokenRevokedError."""
         pause = 0.5
         while True:
+            # Meanwhile the room may have shown it, or the turn may have been decided otherwise.
+            known = await self._journal.read(lambda c: outbox.get(c, entry.txn_id))
+            if known is not None and known.event_id is not None:
+                return known.event_id
+            if known is not None and known.state == "failed":
+                raise RoomRefusedError(0, "NOT_WANTED_ANY_MORE")
             async with self._gate.slot(send_class) as slot:
                 try:
                     event_id = await self._attempt(entry)

@@ -18,7 +18,8 @@ from antiphon.core.ids import RoomId, UserId
 
 class RoomNews(msgspec.Struct, frozen=True):
     """What a batch says of a room that we are in. `arrival`: index of the first event in
-    `events` since our latest invite or join, None where that is not in sight."""
+    `events` since our latest invite or join, None where that is not in sight; `successor`: the
+    room that a tombstone names."""
 
     room_id: RoomId
     events: tuple[Event, ...]
@@ -26,6 +27,8 @@ class RoomNews(msgspec.Struct, frozen=True):
     prev_batch: str | None
     encrypted: bool
     arrival: int | None
+    successor: RoomId | None = None
+    upgraded_by: UserId | None = None
 
 
 class Invite(msgspec.Struct, frozen=True):
@@ -81,6 +84,7 @@ def arrival_index(events: Sequence[Event], me: UserId) -> int | None:
 
 def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
     everything = (*room.state, *room.timeline)
+    successor, upgraded_by = _successor(everything)
     return RoomNews(
         room_id=room_id,
         events=room.timeline,
@@ -88,7 +92,18 @@ def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
         prev_batch=room.prev_batch,
         encrypted=any(e.type == "m.room.encryption" and e.state_key == "" for e in everything),
         arrival=arrival_index(room.timeline, me),
+        successor=successor,
+        upgraded_by=upgraded_by,
     )
+
+
+def _successor(events: Sequence[Event]) -> tuple[RoomId | None, UserId | None]:
+    for event in reversed(events):
+        if event.type == "m.room.tombstone" and event.state_key == "":
+            replacement = event.content.get("replacement_room")
+            if isinstance(replacement, str) and replacement.startswith("!"):
+                return RoomId(replacement), UserId(event.sender)
+    return None, None
 
 
 def _inviter(stripped: Sequence[StrippedEvent], me: UserId) -> UserId | None:

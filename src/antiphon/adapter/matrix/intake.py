@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from antiphon.adapter.matrix.convert import FileSent, Question, Skipped, Unreadable, read_event
+from antiphon.adapter.matrix.convert import FileSent, Question, Skipped, Unreadable
 from antiphon.adapter.matrix.journal.turns import (
     COMMAND,
     FIXED,
@@ -15,7 +15,6 @@ from antiphon.adapter.matrix.journal.turns import (
     Lane,
     Turn,
 )
-from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.access import AllowList
 from antiphon.core.commands import Catalogue, UnknownCommand, WrongUsage, parse
 from antiphon.core.ids import EventId, RoomId, UserId, turn_id
@@ -26,6 +25,9 @@ CANT_DECRYPT = (
     "This room is encrypted, and I can't read or write encrypted messages yet, so I can't answer "
     "here. Please open a room without encryption and invite me there."
 )
+
+
+Asking = Question | FileSent | Unreadable | Skipped
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -39,16 +41,25 @@ class Taken(msgspec.Struct, frozen=True):
 class Intake:
     """The policy of one bot: who may talk, and what is a command."""
 
-    def __init__(self, me: UserId, allow: AllowList, commands: Catalogue):
-        self._me = me
+    def __init__(
+        self,
+        me: UserId,
+        device_id: str,
+        allow: AllowList,
+        commands: Catalogue,
+        *,
+        answers_edits: bool = True,
+    ):
+        self.me = me
+        self.device_id = device_id
+        self.answers_edits = answers_edits
         self._allow = allow
         self._commands = commands
 
     def take(
-        self, room_id: RoomId, event: Event, pos: int, now_ms: int, *, encrypted: bool
+        self, room_id: RoomId, reading: Asking, pos: int, now_ms: int, *, encrypted: bool
     ) -> Taken:
-        """What becomes of a timeline event at position `pos` of a room."""
-        reading = read_event(event, self._me)
+        """What becomes of a person's message at position `pos` of a room."""
         if isinstance(reading, Skipped):
             return Taken(None, reading.reason, reading.expected)
         if not self._allow.allows(reading.sender):
@@ -60,7 +71,7 @@ class Intake:
         else:
             kind, text, key = self._kind(reading), reading.text, reading.event_id
         turn = Turn(
-            turn_id=turn_id(self._me, room_id, key),
+            turn_id=turn_id(self.me, room_id, key),
             lane=Lane(room_id),
             pos=pos,
             kind=kind,
@@ -76,6 +87,14 @@ class Intake:
             created_ms=now_ms,
         )
         return Taken(turn)
+
+    def allows(self, user_id: UserId) -> bool:
+        """Whether this person may invite, talk and move rooms."""
+        return self._allow.allows(user_id)
+
+    def is_talk(self, text: str) -> bool:
+        """Whether a message of this text is for the agent and no command."""
+        return parse(text, self._commands) is None
 
     def _kind(self, question: Question) -> str:
         parsed = parse(question.text, self._commands)

@@ -6,10 +6,10 @@ import asyncio
 
 from antiphon.adapter.matrix.journal import turns
 from antiphon.adapter.matrix.journal.journal import Journal
-from antiphon.adapter.matrix.journal.turns import Lane
+from antiphon.adapter.matrix.journal.turns import Lane, Turn
 from antiphon.adapter.matrix.metrics import Metrics
 from antiphon.adapter.matrix.runner import TurnRunner
-from antiphon.core.ids import RoomId
+from antiphon.core.ids import RoomId, TurnId
 
 
 class Lanes:
@@ -28,6 +28,7 @@ class Lanes:
         self._runner = runner
         self._metrics = metrics
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._working: dict[Lane, TurnId] = {}
         self._again: set[Lane] = set()
 
     async def wake_all(self) -> None:
@@ -41,6 +42,24 @@ class Lanes:
             self._again.add(lane)
         else:
             self._tasks[lane] = self._group.create_task(self._work(lane))
+
+    async def wake_room(self, room_id: RoomId) -> None:
+        """What held the room's lanes back may be over."""
+        for lane in await self._journal.read(lambda c: turns.open_lanes(c, room_id)):
+            self.wake(lane)
+
+    async def interrupt(self, turn: Turn) -> None:
+        """The turn was decided elsewhere: whoever works on it lets go; its lane goes on."""
+        task = self._tasks.get(turn.lane)
+        if task is not None and self._working.get(turn.lane) == turn.turn_id:
+            task.cancel()
+            await asyncio.wait([task])
+        self.wake(turn.lane)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no lane is being looked after."""
+        return not self._tasks
 
     async def drop(self, room_id: RoomId) -> None:
         """Stops working in a room that we are no longer in; its turns have ended already."""
@@ -57,11 +76,13 @@ class Lanes:
                 self._again.discard(lane)
                 turn = await self._journal.read(lambda c: turns.next_open(c, lane))
                 if turn is not None:
+                    self._working[lane] = turn.turn_id
                     await self._runner.run(turn)
                 elif lane not in self._again:
                     return
         finally:
             del self._tasks[lane]
+            self._working.pop(lane, None)
             self._metrics.lanes.dec()
             if lane in self._again and not self._cancelled():
                 self.wake(lane)

@@ -17,6 +17,7 @@ from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.turns import COMMAND, FIXED, NOTE, QUESTION, Turn
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.redactor import Redactor
 from antiphon.adapter.matrix.replies import CommandReplies, place_of
 from antiphon.adapter.matrix.typing_notice import TypingNotices
 from antiphon.clock import Clock
@@ -54,6 +55,7 @@ class TurnRunner:
         typing: TypingNotices,
         replies: CommandReplies,
         debtor: Debtor,
+        redactor: Redactor,
         metrics: Metrics,
         clock: Clock,
         pacer: EditPacer,
@@ -65,6 +67,7 @@ class TurnRunner:
         self._typing = typing
         self._replies = replies
         self._debtor = debtor
+        self._redactor = redactor
         self._metrics = metrics
         self._clock = clock
         self._pacer = pacer
@@ -171,7 +174,7 @@ class TurnRunner:
         def start(connection: Connection) -> bool:
             quote = turns.others_spoke_since(connection, turn)
             writer.quote(quote)
-            return turns.start(connection, turn.turn_id, run.thread_id, frozen, quote)
+            return turns.start(connection, turn, run.thread_id, frozen, quote)
 
         if not await self._journal.write(start):
             return None
@@ -198,12 +201,12 @@ class TurnRunner:
             turn.kind == NOTE and rooms.membership(connection, room_id) == "join"
         )
         if not allowed:
-            turns.end(connection, turn.turn_id, TurnState.UNDELIVERABLE, now)
-            outbox.failed(connection, turn.turn_id)
+            turns.end(connection, turn, TurnState.UNDELIVERABLE, now)
+            outbox.void(connection, turn.turn_id)
             self._metrics.turns.labels("undeliverable").inc()
             return False
         if ending.parts is None:
-            turns.end(connection, turn.turn_id, TurnState.CANCELLED, now)
+            turns.end(connection, turn, TurnState.CANCELLED, now)
             self._metrics.turns.labels("cancelled").inc()
             return False
         return writer.freeze(
@@ -221,9 +224,7 @@ class TurnRunner:
         crash_point("turn.before_delivered")
         now = self._clock.now_ms()
         await self._journal.write(
-            lambda c: turns.end(
-                c, turn.turn_id, TurnState.DELIVERED, now, expected=(TurnState.ANSWERED,)
-            )
+            lambda c: turns.end(c, turn, TurnState.DELIVERED, now, expected=(TurnState.ANSWERED,))
         )
         crash_point("turn.delivered")
         self._metrics.turns.labels("delivered").inc()
@@ -235,8 +236,8 @@ class TurnRunner:
 
         def record(connection: Connection) -> None:
             now = self._clock.now_ms()
-            turns.end(connection, turn.turn_id, TurnState.UNDELIVERABLE, now)
-            outbox.failed(connection, turn.turn_id)
+            turns.end(connection, turn, TurnState.UNDELIVERABLE, now)
+            outbox.void(connection, turn.turn_id)
             self._owe_cancel(connection, turn, now)
 
         await self._journal.write(record)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+from antiphon.adapter.matrix import reconcile
 from antiphon.adapter.matrix.arrivals import Arrivals
 from antiphon.adapter.matrix.debts import Debtor
 from antiphon.adapter.matrix.delivery import Delivery
+from antiphon.adapter.matrix.dispatch import Dispatch
 from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
-from antiphon.adapter.matrix.journal.turns import IMMEDIATE
 from antiphon.adapter.matrix.lanes import Lanes
 from antiphon.adapter.matrix.metrics import Metrics
 from antiphon.adapter.matrix.operate import Operations
+from antiphon.adapter.matrix.redactor import Redactor
 from antiphon.adapter.matrix.replies import CommandReplies
+from antiphon.adapter.matrix.report import Report
 from antiphon.adapter.matrix.runner import TurnRunner
 from antiphon.adapter.matrix.stopper import Stopper
 from antiphon.adapter.matrix.sync import SyncLoop
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.typing_notice import TypingNotices
+from antiphon.adapter.matrix.upgrades import Upgrades
 from antiphon.clock import Clock
 from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
@@ -55,7 +59,7 @@ async def serve(
     if allow.nobody:
         log.warning("nobody_allowed", hint="set [matrix] allow: until then nobody is answered")
     metrics = Metrics()
-    intake = Intake(me, allow, STANDARD)
+    intake = Intake(me, device_id, allow, STANDARD, answers_edits=matrix.answer_edits)
     async with AsyncExitStack() as stack:
         url = database_url(matrix.database, state, "matrix.db")
         journal = await Journal.open(url, me, device_id)
@@ -66,6 +70,7 @@ async def serve(
         stack.push_async_callback(operations.stop)
         delivery = Delivery(client, journal, SendGate(clock), metrics, clock)
         debtor = Debtor(platform, journal, clock)
+        redactor = Redactor(journal, delivery)
         stopper = Stopper(journal, delivery, debtor, clock)
         runner = TurnRunner(
             me,
@@ -75,36 +80,42 @@ async def serve(
             TypingNotices(client, me, clock),
             CommandReplies(me, platform, admins, STANDARD),
             debtor,
+            redactor,
             metrics,
             clock,
             EditPacer(matrix.edit_interval_s, matrix.max_edits),
         )
         async with _until(stop) as group:
             lanes = Lanes(group, journal, runner, metrics)
-
-            async def committed(result: Committed) -> None:
-                for room_id in result.closed:
-                    await lanes.drop(room_id)
-                if result.closed:
-                    debtor.wake()
-                if result.invited or result.gaps:
-                    arrivals.wake()
-                for turn in result.turns:
-                    if turn.kind == IMMEDIATE:
-                        stopper.wake()
-                    else:
-                        lanes.wake(turn.lane)
-
-            arrivals = Arrivals(me, client, journal, allow, intake, clock, committed)
-            sync = SyncLoop(me, client, journal, intake, metrics, clock, committed)
-            await lanes.wake_all()
-            group.create_task(debtor.run())
-            group.create_task(stopper.run())
-            group.create_task(arrivals.run())
-            group.create_task(sync.run(lambda: ready(address)))
+            report = Report(me, device_id, journal.device_changed)
+            upgrades = Upgrades(me, client, journal, platform, clock)
+            arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades)
+            dispatch = Dispatch(
+                lanes,
+                stopper=stopper,
+                debtor=debtor,
+                redactor=redactor,
+                arrivals=arrivals,
+                report=report,
+            )
+            sync = SyncLoop(me, client, journal, intake, metrics, clock, dispatch.committed)
             group.create_task(_meet(platform))
-            group.create_task(_introduce(client, me, matrix.display_name))
             log.info("started", user=me, device=device_id, operations=address)
+            await sync.catch_up()
+            await reconcile.settle(client, journal, intake, clock, report, dispatch.committed)
+            log.info("reconciled", **reconcile.summary(report))
+            await dispatch.open()
+            workers: tuple[Coroutine[Any, Any, None], ...] = (
+                sync.run(),
+                debtor.run(),
+                redactor.run(),
+                stopper.run(),
+                arrivals.run(dispatch.committed, lanes.wake_room),
+                _introduce(client, me, matrix.display_name),
+            )
+            for worker in workers:
+                group.create_task(worker)
+            ready(address)
         log.info("stopped", user=me)
 
 

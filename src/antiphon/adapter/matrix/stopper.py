@@ -6,18 +6,19 @@ import asyncio
 
 from sqlalchemy import Connection
 
-from antiphon.adapter.matrix.contents import Address, Mark, opening
+from antiphon.adapter.matrix.contents import Address, opening
 from antiphon.adapter.matrix.debts import Debtor
 from antiphon.adapter.matrix.delivery import Delivery, RoomRefusedError
-from antiphon.adapter.matrix.journal import debts, outbox, rooms, turns
-from antiphon.adapter.matrix.journal.debts import Debt
+from antiphon.adapter.matrix.journal import changes, outbox, rooms, turns
 from antiphon.adapter.matrix.journal.journal import Journal
-from antiphon.adapter.matrix.journal.turns import QUESTION, Turn
+from antiphon.adapter.matrix.journal.turns import Turn
+from antiphon.adapter.matrix.marks import Mark
 from antiphon.clock import Clock
 from antiphon.core.commands.replies import nothing_running_reply, stopped_reply
-from antiphon.core.ids import root_txn, run_id
+from antiphon.core.ids import root_txn
 from antiphon.core.model import TurnState
 from antiphon.core.pacing import SendClass
+from antiphon.core.turns import Stopped
 from antiphon.crash import crash_point
 
 
@@ -61,33 +62,22 @@ class Stopper:
 
     def _end(self, connection: Connection, turn: Turn, end: TurnState) -> None:
         now = self._clock.now_ms()
-        turns.end(connection, turn.turn_id, end, now, expected=(TurnState.ANSWERED,))
-        outbox.failed(connection, turn.turn_id)  # what is still pending was refused
+        turns.end(connection, turn, end, now, expected=(TurnState.ANSWERED,))
+        outbox.void(connection, turn.turn_id)  # what is still pending was refused
 
     def _decide(self, connection: Connection, turn: Turn) -> None:
         """Ends what waits before the command, owes the agent the end of what runs, and fixes the
         reply; once."""
         now = self._clock.now_ms()
         if not rooms.may_send(connection, turn.lane.room_id):
-            turns.end(connection, turn.turn_id, TurnState.UNDELIVERABLE, now)
+            turns.end(connection, turn, TurnState.UNDELIVERABLE, now)
             return
-        if not turns.answer(
-            connection, turn.turn_id, "success", None, expected=(TurnState.QUEUED,)
-        ):
+        if not turns.answer(connection, turn, "success", None, expected=(TurnState.QUEUED,)):
             return
         count = 0
         for other in turns.open_in_lane(connection, turn.lane, turn.pos):
-            if other.kind != QUESTION:
-                continue
-            if other.state is TurnState.QUEUED:
-                turns.end(
-                    connection, other.turn_id, TurnState.CANCELLED, now, expected=(other.state,)
-                )
-                count += 1
-            elif other.state is TurnState.RUNNING and other.thread_id is not None:
-                owed = Debt("cancel", other.thread_id, run_id(other.turn_id, other.revision))
-                debts.add(connection, owed, now)
-                count += 1
+            change = changes.happen(connection, other, Stopped(), self._journal.device_id, now)
+            count += change is not None
         text = stopped_reply(count) if count else nothing_running_reply()
         mark = Mark(turn.turn_id, 0, final=True, last=True)
         address = Address(turn.event_id, turn.reply_thread)

@@ -23,6 +23,7 @@ from antiphon.telemetry import logger
 
 POLL_MS = 30_000
 LONGEST_PAUSE_S = 30.0
+MOST_CATCH_UPS = 1_000
 
 _TIMELINE_TYPES = [
     "m.room.message",
@@ -82,37 +83,50 @@ class SyncLoop:
         self._filter = sync_filter(50)
         self._log = logger("matrix.sync")
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Syncs until cancelled; calls `ready` after the first committed batch.
+    async def catch_up(self) -> None:
+        """Reads until a response brings nothing: only then is it known what was said, and what of
+        ours stands in the rooms (measured: a first or repeated answer can come from a cache)."""
+        for _ in range(MOST_CATCH_UPS):
+            if await self._once(0):
+                return
+        self._log.warning("catch_up_given_up", responses=MOST_CATCH_UPS)
+
+    async def run(self) -> None:
+        """Syncs until cancelled.
 
         Raises TokenRevokedError, and what the database raises. Everything that may pass (an
         outage, a limit, a body that is none) is waited out with a growing pause."""
+        while True:
+            await self._once(POLL_MS)
+
+    async def _once(self, timeout_ms: int) -> bool:
+        """One sync, journalled and handed on; whether it brought nothing new."""
         since = await self._journal.read(inbound.cursor)
-        first = True
+        response = await self._asked(since, timeout_ms)
+        await self._commit(response, since)
+        if response.next_batch == since and not response.empty:
+            # A broken server or cache that repeats itself must not make a hot loop.
+            await self._clock.sleep(1.0)
+        return response.empty and since is not None
+
+    async def _asked(self, since: str | None, timeout_ms: int) -> SyncResponse:
+        """The response, however long the homeserver is away."""
         pause = 0.5
         while True:
             try:
-                response = await self._client.sync(
+                return await self._client.sync(
                     since,
                     filter=self._filter if since is not None else self._first_filter,
-                    timeout_ms=0 if first else POLL_MS,
+                    timeout_ms=timeout_ms,
                 )
             except RateLimitedError as error:
                 self._metrics.syncs.labels("rate_limited").inc()
                 await self._clock.sleep(error.retry_after_ms / 1000)
-                continue
             except (HomeserverUnreachableError, MatrixApiError) as error:
                 self._metrics.syncs.labels("failed").inc()
                 self._log.warning("sync_failed", error=error.message, again_in_s=pause)
                 await self._clock.sleep(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
-                continue
-            pause = 0.5
-            await self._commit(response, since)
-            since = response.next_batch
-            if first:
-                first = False
-                ready()
 
     async def _commit(self, response: SyncResponse, since: str | None) -> None:
         for problem in response.problems:
@@ -131,7 +145,10 @@ class SyncLoop:
         crash_point("sync.committed")
         self._metrics.syncs.labels("ok").inc()
         self._metrics.synced(self._clock.now_ms() / 1000)
-        self._metrics.events.labels("turn").inc(len(committed.turns))
+        self._metrics.events.labels("turn").inc(len(committed.queued))
+        for room_id, reason in committed.poisoned:
+            self._metrics.problems.inc()
+            self._log.error("room_news_left_out", room=room_id, reason=reason)
         for skip in committed.skipped:
             self._metrics.events.labels("skipped").inc()
             log = self._log.debug if skip.expected else self._log.warning

@@ -22,7 +22,7 @@ from antiphon.errors import LeaseLostError, StateError
 
 ME = UserId("@bot:hs")
 ROOM = RoomId("!room")
-INTAKE = Intake(ME, AllowList(["@*:hs"]), STANDARD)
+INTAKE = Intake(ME, "DEV", AllowList(["@*:hs"]), STANDARD)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def joined(journal: Journal) -> None:
 
 async def test_a_first_sync_adopts_rooms_and_answers_no_history(journal: Journal) -> None:
     committed = await commit(journal, batch(news(said("$old")), since=None))
-    assert committed.turns == []
+    assert committed.queued == []
     assert await journal.read(lambda c: rooms.may_send(c, ROOM))
     assert await journal.read(inbound.cursor) == "next"
 
@@ -68,7 +68,7 @@ async def test_an_event_delivered_twice_causes_one_turn(journal: Journal) -> Non
     await joined(journal)
     await commit(journal, batch(news(said("$1"), said("$2"))))
     again = await commit(journal, batch(news(said("$2"), said("$1"), said("$3"))))
-    assert [turn.event_id for turn in again.turns] == ["$3"]
+    assert [turn.event_id for turn in again.queued] == ["$3"]
     assert await queued(journal) == ["$1", "$2", "$3"]
 
 
@@ -82,14 +82,14 @@ async def test_a_gap_holds_the_room_back_until_it_is_read_and_keeps_the_order(
 ) -> None:
     await joined(journal)
     first = await commit(journal, batch(news(said("$4"), limited=True)))
-    assert first.turns == []
+    assert first.queued == []
     assert first.gaps == [inbound.Gap(ROOM, 2, "prev", "s")]
     await commit(journal, batch(news(said("$5"))))
     assert await queued(journal) == []
     (gap,) = await journal.read(inbound.open_gaps)
     found = [said("$1"), said("$2"), said("$3"), said("$4")]
     closed = await journal.write(lambda c: inbound.close_gap(c, gap, found, INTAKE, 1))
-    assert [turn.event_id for turn in closed.turns] == ["$1", "$2", "$3", "$4", "$5"]
+    assert [turn.event_id for turn in closed.queued] == ["$1", "$2", "$3", "$4", "$5"]
     assert await queued(journal) == ["$1", "$2", "$3", "$4", "$5"]
 
 
@@ -113,9 +113,9 @@ async def test_an_encrypted_room_is_told_once_and_its_flag_stays(journal: Journa
     first = await commit(
         journal, Batch("s", "n", (RoomNews(ROOM, (secret,), False, None, True, None),), (), ())
     )
-    assert [turn.kind for turn in first.turns] == ["note"]
+    assert [turn.kind for turn in first.queued] == ["note"]
     second = await commit(journal, batch(news(said("$plain"))))
-    assert second.turns == []
+    assert second.queued == []
     assert not await journal.read(lambda c: rooms.may_send(c, ROOM))
 
 
@@ -123,7 +123,7 @@ async def test_leaving_ends_open_turns_and_owes_the_agent_a_cancel(journal: Jour
     await joined(journal)
     await commit(journal, batch(news(said("$1"), said("$2"))))
     running = (await journal.read(lambda c: turns.open_in_room(c, ROOM)))[0]
-    await journal.write(lambda c: turns.start(c, running.turn_id, ThreadId("th"), "{}", False))
+    await journal.write(lambda c: turns.start(c, running, ThreadId("th"), "{}", False))
     left = await commit(journal, Batch("s", "n", (), (), (ROOM,)))
     assert left.closed == [ROOM]
     assert await queued(journal) == []
@@ -143,15 +143,15 @@ async def test_a_turn_moves_only_from_the_state_it_is_in(journal: Journal) -> No
     (turn,) = await journal.read(lambda c: turns.open_in_room(c, ROOM))
 
     def start() -> object:
-        return journal.write(lambda c: turns.start(c, turn.turn_id, ThreadId("t"), "{}", False))
+        return journal.write(lambda c: turns.start(c, turn, ThreadId("t"), "{}", False))
 
     assert await start() is True  # type: ignore[misc]
     assert await start() is False  # type: ignore[misc]
-    assert await journal.write(lambda c: turns.answer(c, turn.turn_id, "success", None))
+    assert await journal.write(lambda c: turns.answer(c, turn, "success", None))
     assert await journal.write(
-        lambda c: turns.end(c, turn.turn_id, TurnState.DELIVERED, 5, expected=(TurnState.ANSWERED,))
+        lambda c: turns.end(c, turn, TurnState.DELIVERED, 5, expected=(TurnState.ANSWERED,))
     )
-    assert not await journal.write(lambda c: turns.end(c, turn.turn_id, TurnState.CANCELLED, 6))
+    assert not await journal.write(lambda c: turns.end(c, turn, TurnState.CANCELLED, 6))
 
 
 async def test_a_zombie_can_write_nothing(journal: Journal, tmp_path: Path) -> None:

@@ -9,48 +9,49 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import DataError
 
 from antiphon.adapter.matrix.digest import Batch, RoomNews
-from antiphon.adapter.matrix.intake import Intake, Taken
-from antiphon.adapter.matrix.journal import debts, outbox, rooms, turns
-from antiphon.adapter.matrix.journal.debts import Debt
+from antiphon.adapter.matrix.intake import Intake
+from antiphon.adapter.matrix.journal import changes, rooms, turns
 from antiphon.adapter.matrix.journal.schema import account, gap, inbound
+from antiphon.adapter.matrix.journal.taking import Taken, Taker
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.ids import RoomId, run_id
-from antiphon.core.model import TurnState
+from antiphon.core.ids import EventId, RoomId
+from antiphon.core.turns import RoomLeft
 
 BATCH_SPAN = 1_000_000
 TIMELINE_START = 500_000
 """Positions of a batch: its timeline from here up, what is read back before it from here down."""
 
 
+POISON = (ArithmeticError, AttributeError, DataError, LookupError, TypeError, ValueError)
+"""What a room's news could break in our own code or as data; a failing database is none of it."""
+
+
 class Gap(msgspec.Struct, frozen=True):
     """Events that are missing before batch `batch` of a room: from `from_token` back to
-    `to_token`, or back to our arrival where that is None."""
+    `to_token`, to `until_event` (not itself), or to our arrival, whichever is given or comes
+    first."""
 
     room_id: RoomId
     batch: int
     from_token: str
     to_token: str | None
+    until_event: EventId | None = None
 
 
-class Skip(msgspec.Struct, frozen=True):
-    """An event that became no turn, for the log."""
+class Committed(Taken):
+    """What a batch or a closed gap brought, beside what its events changed: open gaps, rooms that
+    are new to us, rooms that we are no longer in, rooms that are caught up, invites, and rooms
+    whose news broke the journalling and was left out."""
 
-    room_id: RoomId
-    event_id: str
-    reason: str
-    expected: bool
-
-
-class Committed(msgspec.Struct):
-    """What a batch or a closed gap brought: queued turns, open gaps, rooms that we are no longer
-    in, and what was skipped."""
-
-    turns: list[turns.Turn] = msgspec.field(default_factory=list)
     gaps: list[Gap] = msgspec.field(default_factory=list)
+    adopted: list[RoomId] = msgspec.field(default_factory=list)
     closed: list[RoomId] = msgspec.field(default_factory=list)
-    skipped: list[Skip] = msgspec.field(default_factory=list)
+    caught_up: list[RoomId] = msgspec.field(default_factory=list)
+    upgraded: list[RoomId] = msgspec.field(default_factory=list)
+    poisoned: list[tuple[RoomId, str]] = msgspec.field(default_factory=list)
     invited: bool = False
 
 
@@ -75,14 +76,38 @@ def commit_batch(connection: Connection, batch: Batch, intake: Intake, now_ms: i
         )
         result.invited = True
     for room_id in batch.left:
-        if rooms.membership(connection, room_id) != "leave":
-            rooms.set_membership(connection, room_id, "leave", now_ms)
-            result.closed.append(room_id)
-            _end_turns(connection, room_id, now_ms)
-        _stop_waiting(connection, room_id)
+        close_room(connection, room_id, intake, now_ms, result)
+    if batch.since is None:
+        here = {news.room_id for news in batch.rooms}
+        for room_id, _ in rooms.with_membership(connection, "join"):
+            if room_id not in here:
+                close_room(connection, room_id, intake, now_ms, result)
     for news in batch.rooms:
-        _room(connection, news, batch.since, number, intake, now_ms, result)
+        try:
+            with connection.begin_nested():
+                _room(connection, news, batch.since, number, intake, now_ms, result)
+        except POISON as error:
+            # One room's news must not stop the others' (nor be tried for ever).
+            result.poisoned.append((news.room_id, f"{type(error).__name__}: {error}"[:300]))
     return result
+
+
+def close_room(
+    connection: Connection, room_id: RoomId, intake: Intake, now_ms: int, result: Committed
+) -> None:
+    """We are no longer in the room: nothing can be said there, what runs there is cancelled, what
+    waits for it is forgotten. Again: changes nothing."""
+    if rooms.membership(connection, room_id) != "leave":
+        rooms.set_membership(connection, room_id, "leave", now_ms)
+        result.closed.append(room_id)
+        for turn in turns.open_in_room(connection, room_id):
+            changes.happen(connection, turn, RoomLeft(), intake.device_id, now_ms)
+    connection.execute(delete(gap).where(gap.c.room_id == room_id))
+    connection.execute(
+        update(inbound)
+        .where(inbound.c.room_id == room_id, inbound.c.state == "pending")
+        .values(state="ignored", event="")
+    )
 
 
 def _room(
@@ -94,40 +119,75 @@ def _room(
     now_ms: int,
     result: Committed,
 ) -> None:
-    before = rooms.membership(connection, news.room_id)
+    room_id = news.room_id
+    before = rooms.membership(connection, room_id)
     if before != "join":
-        rooms.set_membership(connection, news.room_id, "join", now_ms)
+        rooms.set_membership(connection, room_id, "join", now_ms)
+        result.adopted.append(room_id)
     if news.encrypted:
-        rooms.set_encrypted(connection, news.room_id)
-    if since is None:
-        return  # a first sync: rooms are adopted, their history is not answered
-    start = 0
-    missing: Gap | None = None
-    if before != "join" or news.arrival is not None:
-        if news.arrival is not None:
-            start = news.arrival
-        elif news.limited and news.prev_batch is not None:
-            missing = Gap(news.room_id, number, news.prev_batch, None)
-        elif not news.limited:
-            # Our join came in the state part or not at all: all of this is since we arrived.
-            start = 0
-    elif news.limited and news.prev_batch is not None:
-        missing = Gap(news.room_id, number, news.prev_batch, since)
-    if missing is not None:
-        connection.execute(insert(gap).values(**msgspec.structs.asdict(missing)))
-        result.gaps.append(missing)
+        rooms.set_encrypted(connection, room_id)
+    if news.successor is not None and news.upgraded_by is not None:
+        allowed = intake.allows(news.upgraded_by)
+        if rooms.set_successor(connection, room_id, news.successor, allowed=allowed):
+            result.upgraded.append(room_id)
+    seen = rooms.seen(connection, room_id)
+    view = _view(news, since, before, seen, number)
+    if view.missing is not None:
+        connection.execute(insert(gap).values(**msgspec.structs.asdict(view.missing)))
+        result.gaps.append(view.missing)
+    if news.events:
+        rooms.set_seen(connection, room_id, news.events[-1].event_id)
     base = number * BATCH_SPAN + TIMELINE_START
-    placed = [(base + index, event) for index, event in enumerate(news.events) if index >= start]
-    if _has_gap(connection, news.room_id):
-        _keep_waiting(connection, news.room_id, placed)
+    placed = [(base + i, event) for i, event in enumerate(news.events) if i >= view.start]
+    if _has_gap(connection, room_id):
+        _keep_waiting(connection, room_id, placed)
     else:
-        _take(connection, news.room_id, placed, intake, now_ms, result)
+        _take(connection, room_id, placed, intake, now_ms, result)
+
+
+class _View(msgspec.Struct, frozen=True):
+    """Which of a room's new events count (from index `start`), and what is missing before them."""
+
+    start: int
+    missing: Gap | None = None
+
+
+def _view(
+    news: RoomNews, since: str | None, before: str | None, seen: EventId | None, number: int
+) -> _View:
+    """Which events of a timeline are addressed to us.
+
+    A room that is new to us counts from our arrival; in a first sync it is adopted without its
+    history. With a lost cursor, a room that we know counts from the last event seen of it."""
+    room_id, events = news.room_id, news.events
+    can_read_back = news.limited and news.prev_batch is not None
+
+    def lacking(to_token: str | None, until: EventId | None) -> Gap | None:
+        if not can_read_back:
+            return None
+        assert news.prev_batch is not None
+        return Gap(room_id, number, news.prev_batch, to_token, until)
+
+    if since is None:
+        if before != "join" or seen is None:
+            return _View(len(events))
+        ids = [event.event_id for event in events]
+        if seen in ids:
+            return _View(ids.index(seen) + 1)
+        return _View(news.arrival or 0, None if news.arrival is not None else lacking(None, seen))
+    if news.arrival is not None:
+        return _View(news.arrival)
+    if before != "join":
+        return _View(0, lacking(None, None))
+    return _View(0, lacking(since, None))
 
 
 def open_gaps(connection: Connection) -> tuple[Gap, ...]:
     """All gaps that must still be read back."""
     rows = connection.execute(select(gap).order_by(gap.c.batch))
-    return tuple(Gap(RoomId(r.room_id), r.batch, r.from_token, r.to_token) for r in rows)
+    return tuple(
+        Gap(RoomId(r.room_id), r.batch, r.from_token, r.to_token, r.until_event) for r in rows
+    )
 
 
 def known(connection: Connection, event_ids: Iterable[str]) -> frozenset[str]:
@@ -152,6 +212,7 @@ def close_gap(
         connection, closed.room_id, [(base + index, event) for index, event in enumerate(found)]
     )
     if not _has_gap(connection, closed.room_id):
+        result.caught_up.append(closed.room_id)
         rows = connection.execute(
             select(inbound.c.pos, inbound.c.event)
             .where(inbound.c.room_id == closed.room_id, inbound.c.state == "pending")
@@ -166,28 +227,6 @@ def _has_gap(connection: Connection, room_id: RoomId) -> bool:
     return (
         connection.execute(select(gap.c.batch).where(gap.c.room_id == room_id).limit(1)).first()
         is not None
-    )
-
-
-def _end_turns(connection: Connection, room_id: RoomId, now_ms: int) -> None:
-    """Nothing can be said in a room that we are no longer in; what runs there is cancelled."""
-    for open_turn in turns.open_in_room(connection, room_id):
-        turns.end(connection, open_turn.turn_id, TurnState.UNDELIVERABLE, now_ms)
-        outbox.failed(connection, open_turn.turn_id)
-        if open_turn.thread_id is not None and open_turn.state is TurnState.RUNNING:
-            owed = Debt(
-                "cancel", open_turn.thread_id, run_id(open_turn.turn_id, open_turn.revision)
-            )
-            debts.add(connection, owed, now_ms)
-
-
-def _stop_waiting(connection: Connection, room_id: RoomId) -> None:
-    """Forgets the gaps of a room that we are no longer in, and what waited for them."""
-    connection.execute(delete(gap).where(gap.c.room_id == room_id))
-    connection.execute(
-        update(inbound)
-        .where(inbound.c.room_id == room_id, inbound.c.state == "pending")
-        .values(state="ignored", event="")
     )
 
 
@@ -215,37 +254,13 @@ def _take(
     now_ms: int,
     result: Committed,
 ) -> None:
-    """Turns events into turns. Those that become none leave no row behind, unless they waited."""
-    encrypted = rooms.is_encrypted(connection, room_id)
+    taker = Taker(
+        connection,
+        room_id,
+        intake,
+        now_ms,
+        encrypted=rooms.is_encrypted(connection, room_id),
+        result=result,
+    )
     for pos, event in placed:
-        taken = intake.take(room_id, event, pos, now_ms, encrypted=encrypted)
-        _settle(connection, room_id, pos, event, taken, result)
-
-
-def _settle(
-    connection: Connection,
-    room_id: RoomId,
-    pos: int,
-    event: Event,
-    taken: Taken,
-    result: Committed,
-) -> None:
-    state = "ignored" if taken.turn is None else "taken"
-    waited = connection.execute(
-        update(inbound)
-        .where(inbound.c.event_id == event.event_id, inbound.c.state == "pending")
-        .values(state=state, event="")
-    ).rowcount
-    if taken.turn is None:
-        result.skipped.append(Skip(room_id, event.event_id, taken.reason, taken.expected))
-        return
-    if not waited:
-        if known(connection, [event.event_id]):
-            return
-        connection.execute(
-            insert(inbound).values(
-                event_id=event.event_id, room_id=room_id, pos=pos, state=state, event=""
-            )
-        )
-    if turns.add(connection, taken.turn):
-        result.turns.append(taken.turn)
+        taker.take(event, pos)

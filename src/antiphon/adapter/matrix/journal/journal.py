@@ -27,10 +27,13 @@ class Journal:
     """The adapter's durable memory; made by `open`. Store functions get a Connection through
     `write` (one fenced transaction, durable when it returns) and `read`."""
 
-    def __init__(self, database: Database, epoch: int, device_id: str):
+    def __init__(self, database: Database, epoch: int, device_id: str, *, device_changed: bool):
         self._database = database
         self.epoch = epoch
         self.device_id = device_id
+        self.device_changed = device_changed
+        """Whether an earlier life was another device: the homeserver knows none of its
+        transaction ids, so only what /sync shows tells what was sent."""
 
     @classmethod
     async def open(cls, url: str, user_id: UserId, device_id: str) -> Journal:
@@ -39,11 +42,11 @@ class Journal:
         Raises StateError when it belongs to another account, and what `Database.open` raises."""
         database = await Database.open(url, MIGRATIONS)
         try:
-            epoch = await database.write(lambda c: _take_lease(c, user_id, device_id))
+            epoch, changed = await database.write(lambda c: _take_lease(c, user_id, device_id))
         except BaseException:
             await database.close()
             raise
-        return cls(database, epoch, device_id)
+        return cls(database, epoch, device_id, device_changed=changed)
 
     async def write(self, function: Callable[[Connection], T]) -> T:
         """As `Database.write`; raises LeaseLostError, changing nothing, when another process has
@@ -75,7 +78,7 @@ class Journal:
         await self._database.close()
 
 
-def _take_lease(connection: Connection, user_id: UserId, device_id: str) -> int:
+def _take_lease(connection: Connection, user_id: UserId, device_id: str) -> tuple[int, bool]:
     row = connection.execute(select(account).where(account.c.id == 1).with_for_update()).first()
     if row is None:
         connection.execute(
@@ -83,7 +86,7 @@ def _take_lease(connection: Connection, user_id: UserId, device_id: str) -> int:
                 id=1, user_id=user_id, device_id=device_id, next_batch=None, batch=0, epoch=1
             )
         )
-        return 1
+        return 1, False
     if row.user_id != user_id:
         raise StateError(
             f"This state folder belongs to {row.user_id}, the settings name {user_id}. "
@@ -93,4 +96,4 @@ def _take_lease(connection: Connection, user_id: UserId, device_id: str) -> int:
     connection.execute(
         update(account).where(account.c.id == 1).values(epoch=epoch, device_id=device_id)
     )
-    return epoch
+    return epoch, row.device_id != device_id

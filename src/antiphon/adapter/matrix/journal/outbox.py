@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from antiphon.adapter.matrix.journal.schema import outbox
 from antiphon.core.ids import EventId, RoomId, TurnId, TxnId
@@ -54,13 +54,41 @@ def sent(connection: Connection, txn_id: TxnId, event_id: EventId) -> None:
     )
 
 
-def failed(connection: Connection, turn_id: TurnId) -> None:
-    """Nothing more of this turn is sent."""
+def void(connection: Connection, turn_id: TurnId, *, keep_roots: bool = False) -> None:
+    """Nothing more of this turn's answer is sent (redactions are), but roots with `keep_roots`."""
+    kinds = ("final",) if keep_roots else ("final", "root")
     connection.execute(
         update(outbox)
-        .where(outbox.c.turn_id == turn_id, outbox.c.state == "pending")
+        .where(
+            outbox.c.turn_id == turn_id,
+            outbox.c.state == "pending",
+            outbox.c.kind.in_(kinds),
+        )
         .values(state="failed", content="")
     )
+
+
+def refused(connection: Connection, txn_id: TxnId) -> None:
+    """The homeserver will never take it."""
+    connection.execute(
+        update(outbox).where(outbox.c.txn_id == txn_id).values(state="failed", content="")
+    )
+
+
+def get(connection: Connection, txn_id: TxnId) -> Entry | None:
+    """The row of this transaction id."""
+    row = connection.execute(select(outbox).where(outbox.c.txn_id == txn_id)).first()
+    return None if row is None else _entry(row)
+
+
+def owed_redactions(connection: Connection) -> tuple[Entry, ...]:
+    """Redactions that the homeserver has not confirmed, oldest first."""
+    rows = connection.execute(
+        select(outbox)
+        .where(outbox.c.kind == "redact", outbox.c.state == "pending")
+        .order_by(outbox.c.created_ms)
+    )
+    return tuple(_entry(row) for row in rows)
 
 
 def of_turn(connection: Connection, turn_id: TurnId) -> tuple[Entry, ...]:
@@ -70,20 +98,7 @@ def of_turn(connection: Connection, turn_id: TurnId) -> tuple[Entry, ...]:
         .where(outbox.c.turn_id == turn_id)
         .order_by(outbox.c.part, outbox.c.created_ms, outbox.c.kind.desc())
     )
-    return tuple(
-        Entry(
-            txn_id=TxnId(row.txn_id),
-            turn_id=TurnId(row.turn_id),
-            room_id=RoomId(row.room_id),
-            part=row.part,
-            kind=row.kind,
-            content=row.content,
-            device_id=row.device_id,
-            state=row.state,
-            event_id=EventId(row.event_id) if row.event_id else None,
-        )
-        for row in rows
-    )
+    return tuple(_entry(row) for row in rows)
 
 
 def backlog(connection: Connection) -> tuple[int, int | None]:
@@ -92,3 +107,17 @@ def backlog(connection: Connection) -> tuple[int, int | None]:
         select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.state == "pending")
     ).one()
     return int(row[0]), row[1]
+
+
+def _entry(row: Row[tuple[object, ...]]) -> Entry:
+    return Entry(
+        txn_id=TxnId(row.txn_id),
+        turn_id=TurnId(row.turn_id),
+        room_id=RoomId(row.room_id),
+        part=row.part,
+        kind=row.kind,
+        content=row.content,
+        device_id=row.device_id,
+        state=row.state,
+        event_id=EventId(row.event_id) if row.event_id else None,
+    )

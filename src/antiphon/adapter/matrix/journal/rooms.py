@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.journal.schema import room
-from antiphon.core.ids import RoomId
+from antiphon.core.ids import EventId, RoomId
 
 
 def membership(connection: Connection, room_id: RoomId) -> str | None:
@@ -61,6 +62,55 @@ def set_membership(
 def set_encrypted(connection: Connection, room_id: RoomId) -> None:
     """Records that the room is encrypted; nothing ever takes that back."""
     connection.execute(update(room).where(room.c.room_id == room_id).values(encrypted=True))
+
+
+def seen(connection: Connection, room_id: RoomId) -> EventId | None:
+    """The newest event of the room's timeline that was journalled."""
+    value = connection.execute(
+        select(room.c.seen).where(room.c.room_id == room_id)
+    ).scalar_one_or_none()
+    return None if value is None else EventId(value)
+
+
+def set_seen(connection: Connection, room_id: RoomId, event_id: str) -> None:
+    """The room's timeline was journalled up to this event."""
+    connection.execute(update(room).where(room.c.room_id == room_id).values(seen=event_id))
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """A room that was replaced. `followed`: owed (look at it), tried (joining needs an invite)."""
+
+    room_id: RoomId
+    successor: RoomId
+    followed: str
+
+
+def set_successor(
+    connection: Connection, room_id: RoomId, successor: RoomId, *, allowed: bool
+) -> bool:
+    """The room's tombstone names another room, to be looked at if policy allows; False where that
+    is known."""
+    changed = connection.execute(
+        update(room)
+        .where(room.c.room_id == room_id, room.c.successor.is_distinct_from(successor))
+        .values(successor=successor, followed="owed" if allowed else "refused")
+    )
+    return changed.rowcount == 1
+
+
+def set_followed(connection: Connection, room_id: RoomId, value: str) -> None:
+    """What became of following the room's successor."""
+    connection.execute(update(room).where(room.c.room_id == room_id).values(followed=value))
+
+
+def open_upgrades(connection: Connection) -> tuple[Upgrade, ...]:
+    """Upgrades that are not decided."""
+    rows = connection.execute(
+        select(room.c.room_id, room.c.successor, room.c.followed)
+        .where(room.c.followed.in_(("owed", "tried")))
+        .order_by(room.c.room_id)
+    )
+    return tuple(Upgrade(RoomId(r.room_id), RoomId(r.successor), r.followed) for r in rows)
 
 
 def with_membership(connection: Connection, value: str) -> tuple[tuple[RoomId, str | None], ...]:

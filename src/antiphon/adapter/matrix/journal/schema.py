@@ -29,6 +29,10 @@ room = Table(
     Column("encrypted", Boolean, nullable=False),  # once true, for ever
     Column("inviter", Text),
     Column("updated_ms", BigInteger, nullable=False),
+    Column("seen", Text),  # the newest event of its timeline that we have journalled
+    Column("successor", Text),  # the room that its tombstone names
+    Column("followed", Text),  # owed, done, refused: whether the chat moved to the successor
+    Index("room_successor", "successor"),
 )
 
 inbound = Table(
@@ -42,6 +46,23 @@ inbound = Table(
     Index("inbound_room_pos", "room_id", "pos"),
 )
 
+own_event = Table(
+    "own_event",
+    metadata,
+    # What we have said and /sync has shown: the room's word on what was sent.
+    Column("event_id", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("turn_id", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("root", Text, nullable=False),  # the event that opens the part: itself, or what it edits
+    Column("final", Boolean, nullable=False),
+    Column("last", Boolean, nullable=False),  # of a final: no part follows
+    Column("revision", Integer, nullable=False),
+    Column("ts", BigInteger, nullable=False),  # origin_server_ts: which edit wins
+    Column("redacted", Boolean, nullable=False),
+    Index("own_event_turn", "turn_id"),
+)
+
 gap = Table(
     "gap",
     metadata,
@@ -49,6 +70,7 @@ gap = Table(
     Column("batch", BigInteger, primary_key=True),
     Column("from_token", Text, nullable=False),
     Column("to_token", Text),
+    Column("until_event", Text),  # read back to this event (a lost cursor), else to the token
 )
 
 turn = Table(

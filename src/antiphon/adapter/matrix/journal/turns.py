@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
-from antiphon.adapter.matrix.journal.schema import turn
+from antiphon.adapter.matrix.journal.schema import gap, room
+from antiphon.adapter.matrix.journal.schema import turn as table
 from antiphon.core.ids import EventId, RoomId, ThreadId, TurnId, UserId
 from antiphon.core.model import OPEN_STATES, TurnState
 
@@ -50,10 +51,10 @@ class Turn(msgspec.Struct, frozen=True):
 
 def add(connection: Connection, new: Turn) -> bool:
     """Queues a turn; False, changing nothing, where it is known already."""
-    if connection.execute(select(turn.c.turn_id).where(turn.c.turn_id == new.turn_id)).first():
+    if connection.execute(select(table.c.turn_id).where(table.c.turn_id == new.turn_id)).first():
         return False
     connection.execute(
-        insert(turn).values(
+        insert(table).values(
             turn_id=new.turn_id,
             room_id=new.lane.room_id,
             place_thread=new.lane.place_thread,
@@ -80,45 +81,70 @@ def add(connection: Connection, new: Turn) -> bool:
 
 def get(connection: Connection, turn_id: TurnId) -> Turn | None:
     """The turn of this id."""
-    row = connection.execute(select(turn).where(turn.c.turn_id == turn_id)).first()
+    row = connection.execute(select(table).where(table.c.turn_id == turn_id)).first()
     return None if row is None else _turn(row)
 
 
-def open_lanes(connection: Connection) -> tuple[Lane, ...]:
-    """The lanes in which something is owed."""
-    rows = connection.execute(
-        select(turn.c.room_id, turn.c.place_thread, turn.c.place_user)
-        .where(turn.c.state.in_(OPEN))
+def open_lanes(connection: Connection, room_id: RoomId | None = None) -> tuple[Lane, ...]:
+    """The lanes (of one room) in which something is owed."""
+    query = (
+        select(table.c.room_id, table.c.place_thread, table.c.place_user)
+        .where(table.c.state.in_(OPEN))
         .distinct()
     )
+    if room_id is not None:
+        query = query.where(table.c.room_id == room_id)
+    rows = connection.execute(query)
     return tuple(Lane(RoomId(r.room_id), r.place_thread, r.place_user) for r in rows)
 
 
 def next_open(connection: Connection, lane: Lane) -> Turn | None:
-    """The oldest turn of the lane in which something is owed (an immediate command is in none)."""
+    """The oldest turn of the lane in which something is owed (an immediate command is in none);
+    None, too, while the room waits for a gap or for the memory of the room that it replaces."""
+    if _is_held(connection, lane.room_id):
+        return None
     row = connection.execute(
-        select(turn)
-        .where(_in_lane(lane), turn.c.state.in_(OPEN), turn.c.kind != IMMEDIATE)
-        .order_by(turn.c.pos)
+        select(table)
+        .where(_in_lane(lane), table.c.state.in_(OPEN), table.c.kind != IMMEDIATE)
+        .order_by(table.c.pos)
         .limit(1)
     ).first()
     return None if row is None else _turn(row)
 
 
+def _is_held(connection: Connection, room_id: RoomId) -> bool:
+    gaps = select(gap.c.batch).where(gap.c.room_id == room_id).limit(1)
+    predecessors = (
+        select(room.c.room_id)
+        .where(room.c.successor == room_id, room.c.followed.in_(("owed", "tried")))
+        .limit(1)
+    )
+    return any(connection.execute(query).first() is not None for query in (gaps, predecessors))
+
+
 def open_immediate(connection: Connection) -> tuple[Turn, ...]:
     """Immediate commands (`!stop`) in which something is owed, oldest first."""
     rows = connection.execute(
-        select(turn).where(turn.c.state.in_(OPEN), turn.c.kind == IMMEDIATE).order_by(turn.c.pos)
+        select(table)
+        .where(table.c.state.in_(OPEN), table.c.kind == IMMEDIATE)
+        .order_by(table.c.pos)
     )
     return tuple(_turn(row) for row in rows)
+
+
+def count_open(connection: Connection) -> int:
+    """How many turns there are in which something is owed."""
+    return connection.execute(
+        select(func.count()).where(table.c.state.in_(OPEN)).select_from(table)
+    ).scalar_one()
 
 
 def open_in_lane(connection: Connection, lane: Lane, before: int) -> tuple[Turn, ...]:
     """The lane's open turns that came before position `before`, oldest first."""
     rows = connection.execute(
-        select(turn)
-        .where(_in_lane(lane), turn.c.state.in_(OPEN), turn.c.pos < before)
-        .order_by(turn.c.pos)
+        select(table)
+        .where(_in_lane(lane), table.c.state.in_(OPEN), table.c.pos < before)
+        .order_by(table.c.pos)
     )
     return tuple(_turn(row) for row in rows)
 
@@ -126,18 +152,20 @@ def open_in_lane(connection: Connection, lane: Lane, before: int) -> tuple[Turn,
 def open_in_room(connection: Connection, room_id: RoomId) -> tuple[Turn, ...]:
     """The room's open turns, oldest first."""
     rows = connection.execute(
-        select(turn).where(turn.c.room_id == room_id, turn.c.state.in_(OPEN)).order_by(turn.c.pos)
+        select(table)
+        .where(table.c.room_id == room_id, table.c.state.in_(OPEN))
+        .order_by(table.c.pos)
     )
     return tuple(_turn(row) for row in rows)
 
 
 def start(
-    connection: Connection, turn_id: TurnId, thread_id: ThreadId | None, run: str, quote: bool
+    connection: Connection, turn: Turn, thread_id: ThreadId | None, run: str, quote: bool
 ) -> bool:
     """queued → running, freezing what the agent will be asked."""
     return _move(
         connection,
-        turn_id,
+        turn,
         (TurnState.QUEUED,),
         TurnState.RUNNING,
         thread_id=thread_id,
@@ -148,7 +176,7 @@ def start(
 
 def answer(
     connection: Connection,
-    turn_id: TurnId,
+    turn: Turn,
     outcome: str,
     error_code: str | None,
     *,
@@ -156,36 +184,31 @@ def answer(
 ) -> bool:
     """→ answered: the text is fixed (the caller freezes it in the outbox in this transaction)."""
     return _move(
-        connection,
-        turn_id,
-        expected,
-        TurnState.ANSWERED,
-        outcome=outcome,
-        error_code=error_code,
+        connection, turn, expected, TurnState.ANSWERED, outcome=outcome, error_code=error_code
     )
 
 
 def end(
     connection: Connection,
-    turn_id: TurnId,
+    turn: Turn,
     state: TurnState,
     now_ms: int,
     *,
     expected: Iterable[TurnState] = tuple(OPEN_STATES),
 ) -> bool:
     """An open turn → `state`, one of the ends."""
-    return _move(connection, turn_id, expected, state, ended_ms=now_ms)
+    return _move(connection, turn, expected, state, ended_ms=now_ms)
 
 
 def others_spoke_since(connection: Connection, new: Turn) -> bool:
     """Whether turns of other people stand after this one in its room."""
     row = connection.execute(
-        select(turn.c.turn_id)
+        select(table.c.turn_id)
         .where(
             and_(
-                turn.c.room_id == new.lane.room_id,
-                turn.c.pos > new.pos,
-                turn.c.sender != new.sender,
+                table.c.room_id == new.lane.room_id,
+                table.c.pos > new.pos,
+                table.c.sender != new.sender,
             )
         )
         .limit(1)
@@ -195,14 +218,20 @@ def others_spoke_since(connection: Connection, new: Turn) -> bool:
 
 def _move(
     connection: Connection,
-    turn_id: TurnId,
+    turn: Turn,
     expected: Iterable[TurnState],
     state: TurnState,
     **values: object,
 ) -> bool:
+    """The compare-and-set: only from an expected state, and only of the revision that the caller
+    has worked on."""
     changed = connection.execute(
-        update(turn)
-        .where(turn.c.turn_id == turn_id, turn.c.state.in_([str(s) for s in expected]))
+        update(table)
+        .where(
+            table.c.turn_id == turn.turn_id,
+            table.c.revision == turn.revision,
+            table.c.state.in_([str(s) for s in expected]),
+        )
         .values(state=str(state), **values)
     )
     return changed.rowcount == 1
@@ -210,9 +239,9 @@ def _move(
 
 def _in_lane(lane: Lane) -> ColumnElement[bool]:
     return and_(
-        turn.c.room_id == lane.room_id,
-        turn.c.place_thread == lane.place_thread,
-        turn.c.place_user == lane.place_user,
+        table.c.room_id == lane.room_id,
+        table.c.place_thread == lane.place_thread,
+        table.c.place_user == lane.place_user,
     )
 
 

@@ -35,6 +35,8 @@ class Event(msgspec.Struct, frozen=True):
     origin_server_ts: int
     state_key: str | None = None
     unsigned: dict[str, Any] = {}
+    redacts: str | None = None
+    """Of a redaction: the event that it redacts (before room version 11 outside of content)."""
 
     @property
     def transaction_id(self) -> str | None:
@@ -86,6 +88,7 @@ def parse_event(raw: object) -> Event | Problem:
         origin_server_ts=_timestamp(raw.get("origin_server_ts")),
         state_key=state_key if isinstance(state_key, str) else None,
         unsigned=unsigned if isinstance(unsigned, dict) else {},
+        redacts=_redacts(raw, content) if kind == "m.room.redaction" else None,
     )
 
 
@@ -124,6 +127,13 @@ def located(parsed: Sequence[object], room_id: str | None) -> tuple[Problem, ...
         for item in parsed
         if isinstance(item, Problem)
     )
+
+
+def _redacts(raw: dict[str, Any], content: dict[str, Any]) -> str | None:
+    for value in (content.get("redacts"), raw.get("redacts")):
+        if isinstance(value, str):
+            return value
+    return None
 
 
 def _timestamp(value: object) -> int:

@@ -1,0 +1,212 @@
+"""What a timeline event changes in the journal: a new turn, an edit or redaction of a question,
+a redaction of an answer, or the room's word on what we have sent ourselves.
+
+Runs inside the transaction that journals the event; every event counts once, by its id.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from antiphon.adapter.matrix.convert import Edited, OwnAnswer, Redacted, read_event
+from antiphon.adapter.matrix.intake import Intake
+from antiphon.adapter.matrix.journal import changes, outbox, own, turns
+from antiphon.adapter.matrix.journal.own import OwnEvent
+from antiphon.adapter.matrix.journal.schema import inbound
+from antiphon.adapter.matrix.journal.turns import Turn
+from antiphon.adapter.matrix.transport.events import Event
+from antiphon.core.ids import EventId, RoomId, TurnId, final_txn, root_txn, turn_id
+from antiphon.core.model import TurnState
+from antiphon.core.turns import (
+    AnswerRedacted,
+    AnswerSeen,
+    Change,
+    Happening,
+    QuestionEdited,
+    QuestionRedacted,
+)
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """An event that changed nothing, for the log."""
+
+    room_id: RoomId
+    event_id: str
+    reason: str
+    expected: bool
+
+
+class Taken(msgspec.Struct):
+    """What events have changed: `queued` turns to be worked on, `interrupted` ones to let go of,
+    `answered` ones that the room showed to be whole, and whether redactions or debts are owed."""
+
+    queued: list[Turn] = msgspec.field(default_factory=list)
+    interrupted: list[Turn] = msgspec.field(default_factory=list)
+    answered: list[Turn] = msgspec.field(default_factory=list)
+    skipped: list[Skip] = msgspec.field(default_factory=list)
+    redactions: bool = False
+    debts: bool = False
+
+
+class Taker:
+    """Takes the events of one room, oldest first, in one transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        room_id: RoomId,
+        intake: Intake,
+        now_ms: int,
+        *,
+        encrypted: bool,
+        result: Taken,
+    ):
+        self._connection = connection
+        self._room_id = room_id
+        self._intake = intake
+        self._now_ms = now_ms
+        self._encrypted = encrypted
+        self._result = result
+
+    def take(self, event: Event, pos: int) -> None:
+        """Takes one event; a second time it changes nothing."""
+        reading = read_event(event, self._intake.me)
+        if isinstance(reading, OwnAnswer):
+            self._settled(event, pos, waited_only=True)
+            self._own(reading)
+        elif isinstance(reading, Redacted):
+            if self._settled(event, pos):
+                self._redaction(reading)
+        elif isinstance(reading, Edited):
+            if self._settled(event, pos):
+                self._edit(reading)
+        else:
+            taken = self._intake.take(
+                self._room_id, reading, pos, self._now_ms, encrypted=self._encrypted
+            )
+            if taken.turn is None:
+                self._settled(event, pos, waited_only=True)
+                self._skip(event, taken.reason, expected=taken.expected)
+            elif self._settled(event, pos) and turns.add(self._connection, taken.turn):
+                self._result.queued.append(taken.turn)
+                self.settle(taken.turn.turn_id)
+
+    def settle(self, answered: TurnId) -> None:
+        """Compares a turn with what stands of its answer in the room: closes it where that is
+        whole, and owes the redaction of what must not stay."""
+        turn = turns.get(self._connection, answered)
+        events = own.of_turn(self._connection, answered)
+        if turn is None or not events:
+            return
+        self._confirm_sends(turn, events)
+        if own.is_whole(events, turn.revision):
+            if self._happen(turn, AnswerSeen()) is not None:
+                self._result.answered.append(turn)
+            turn = turns.get(self._connection, answered) or turn
+        taken_back = turn.state is TurnState.WITHDRAWN or any(
+            e.redacted and e.event_id == e.root for e in events
+        )
+        late = events if taken_back else own.outranking(events, turn.revision)
+        if taken_back or turn.state is TurnState.DELIVERED:
+            for event in late:
+                if not event.redacted:
+                    changes.owe_redaction(
+                        self._connection,
+                        turn,
+                        event.event_id,
+                        self._intake.device_id,
+                        self._now_ms,
+                    )
+                    self._result.redactions = True
+
+    def _own(self, seen: OwnAnswer) -> None:
+        event = OwnEvent(
+            event_id=seen.event_id,
+            room_id=self._room_id,
+            turn_id=seen.turn_id,
+            part=seen.part,
+            root=seen.edits or seen.event_id,
+            final=seen.final,
+            last=seen.last,
+            revision=seen.revision,
+            ts=seen.ts,
+        )
+        if own.add(self._connection, event):
+            self.settle(seen.turn_id)
+
+    def _confirm_sends(self, turn: Turn, events: tuple[OwnEvent, ...]) -> None:
+        """A send whose answer never came, and whose event has: it is done."""
+        for event in events:
+            txn = (
+                root_txn(turn.turn_id, event.part)
+                if event.event_id == event.root
+                else final_txn(turn.turn_id, event.part, event.revision)
+            )
+            if event.event_id == event.root or event.final:
+                outbox.sent(self._connection, txn, event.event_id)
+
+    def _redaction(self, redaction: Redacted) -> None:
+        ours = own.get(self._connection, redaction.target)
+        if ours is not None:
+            own.redacted(self._connection, redaction.target)
+            turn = turns.get(self._connection, ours.turn_id)
+            by_us = redaction.sender == self._intake.me
+            if turn is not None and ours.event_id == ours.root and not by_us:
+                self._happen(turn, AnswerRedacted())
+            return
+        turn = self._turn_of(redaction.target)
+        if turn is None or redaction.sender == self._intake.me:
+            return
+        self._happen(turn, QuestionRedacted())
+
+    def _edit(self, edit: Edited) -> None:
+        turn = self._turn_of(edit.target)
+        if turn is None or turn.sender != edit.sender:
+            return
+        again = self._intake.answers_edits
+        if turn.text == edit.text or not self._intake.is_talk(edit.text):
+            return
+        if self._happen(turn, QuestionEdited(edit.text, again=again)) is not None:
+            fresh = turns.get(self._connection, turn.turn_id)
+            assert fresh is not None
+            self._result.queued.append(fresh)
+
+    def _turn_of(self, question: EventId) -> Turn | None:
+        return turns.get(self._connection, turn_id(self._intake.me, self._room_id, question))
+
+    def _happen(self, turn: Turn, happening: Happening) -> Change | None:
+        change = changes.happen(
+            self._connection, turn, happening, self._intake.device_id, self._now_ms
+        )
+        if change is not None:
+            if change.interrupt:
+                self._result.interrupted.append(turn)
+            self._result.redactions |= change.redact
+            self._result.debts |= change.owed is not None
+        return change
+
+    def _skip(self, event: Event, reason: str, *, expected: bool) -> None:
+        self._result.skipped.append(Skip(self._room_id, event.event_id, reason, expected))
+
+    def _settled(self, event: Event, pos: int, *, waited_only: bool = False) -> bool:
+        """Remembers the event as taken; False where it was before. With `waited_only`, only where
+        it had waited for a gap: what changes nothing leaves no row behind."""
+        waited = self._connection.execute(
+            update(inbound)
+            .where(inbound.c.event_id == event.event_id, inbound.c.state == "pending")
+            .values(state="taken", event="")
+        ).rowcount
+        if waited or waited_only:
+            return True
+        known = self._connection.execute(
+            select(inbound.c.event_id).where(inbound.c.event_id == event.event_id)
+        ).first()
+        if known is not None:
+            return False
+        self._connection.execute(
+            insert(inbound).values(
+                event_id=event.event_id, room_id=self._room_id, pos=pos, state="taken", event=""
+            )
+        )
+        return True
