@@ -302,23 +302,41 @@ async def test_cancelling_a_run_that_nobody_works_on_ends_it_once(database: Data
     await database.write(check)
 
 
-async def test_a_parked_attempt_is_no_failed_one(database: Database) -> None:
-    """Three that were not parked end the run."""
+async def test_only_crashes_at_work_are_failed_attempts(database: Database) -> None:
+    """A process that died counts once for what it worked on: not for what it had parked, nor for
+    what it had not begun again. A takeover within a process counts nothing."""
 
     def check(connection: Connection) -> None:
-        lifecycle.start(connection, wanted("r1"), 1)
-        for _ in range(4):
-            runs.park(connection, THREAD, "r1")
-            resumed = lifecycle.resume(connection, THREAD, "r1", 1)
-            assert resumed is not None
-            assert resumed.run.failed_attempts == 0
-        for failed in (1, 2):
-            resumed = lifecycle.resume(connection, THREAD, "r1", 1)
-            assert resumed is not None
-            assert (resumed.run.status, resumed.run.failed_attempts) == ("running", failed)
-        over = lifecycle.resume(connection, THREAD, "r1", 1)
+        def failed() -> dict[str, int]:
+            return {one.run_id: one.failed_attempts for one in runs.settle(connection)}
+
+        for number in range(3):
+            thread = ThreadId("matrix", f"thread-{number:016d}")
+            start = wanted(f"r{number}", thread=thread)
+            lifecycle.start(connection, start, number)
+            if number == 1:
+                runs.park(connection, thread, "r1")
+            if number == 2:
+                runs.end(connection, thread, "r2", "success", None, 1)
+        first, second = (
+            ThreadId("matrix", f"thread-{0:016d}"),
+            ThreadId("matrix", f"thread-{1:016d}"),
+        )
+        assert failed() == {"r0": 1, "r1": 0}
+        assert failed() == {"r0": 1, "r1": 0}
+        for expected in (1, 2):
+            for _ in range(2):
+                resumed = lifecycle.resume(connection, second, "r1", 1)
+                assert resumed is not None
+                assert (resumed.run.status, resumed.run.attempt) == ("running", resumed.run.attempt)
+            assert failed() == {"r0": 1, "r1": expected}
+        for thread, run_id in ((second, "r1"), (first, "r0")):
+            assert lifecycle.resume(connection, thread, run_id, 1) is not None
+        assert failed() == {"r0": 2, "r1": 3}
+        over = lifecycle.resume(connection, second, "r1", 1)
         assert over is not None
         assert over.run.status == "error"
         assert [one.type for one in over.frames] == ["run.error"]
+        assert failed() == {"r0": 2}
 
     await database.write(check)

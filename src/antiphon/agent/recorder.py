@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from antiphon.agent.log import ThreadLog
 from antiphon.agent.model import Frame, RunRow, frame
-from antiphon.agent.store import events, runs
+from antiphon.agent.store import events, runs, threads
 from antiphon.agent_api.messages import AnyEvent
 from antiphon.clock import Clock
 from antiphon.crash import crash_point
@@ -126,6 +126,7 @@ class Recorder:
             run, spent = self._run, self.spent_ms
 
             def transaction(connection: Connection) -> None:
+                threads.lock(connection, run.thread)
                 runs.fence(connection, run.thread, run.run_id, run.attempt, spent)
                 events.append(connection, run.thread, batch + frames)
                 if also is not None:

@@ -17,7 +17,7 @@ from antiphon.agent.live import Reason
 from antiphon.agent.model import Frame, FrozenSettings, ThreadId
 from antiphon.agent.ports import EngineRegistry
 from antiphon.agent.reader import From, start_of
-from antiphon.agent.store import lifecycle, reading
+from antiphon.agent.store import lifecycle, reading, runs
 from antiphon.agent.supervisor import Supervisor
 from antiphon.agent.tools.port import Tool
 from antiphon.agent_api.messages import Attach, ErrorCode, RunStart
@@ -79,8 +79,13 @@ class Service:
         if not started.is_new:
             return False, await start_of(state, self.database, verb.run_id, verb.cursor)
         first = started.frames[0].seq - 1
-        # While the service stops, the run waits in the database for the next start.
-        self._supervisor.start(state, started, parked=self.stopping)
+        stopping = self.stopping
+        if stopping:
+            # The run waits in the database for the next start, and has lost no attempt by it.
+            await self.database.write(
+                lambda connection: runs.park(connection, wanted.thread, wanted.run_id)
+            )
+        self._supervisor.start(state, started, parked=stopping)
         return True, From(verb.run_id, first, first)
 
     def _wanted(self, thread: ThreadId, verb: RunStart) -> lifecycle.Start:
@@ -129,7 +134,8 @@ class Service:
         _publish(state, frames)
 
     async def withdraw(self, state: ThreadState, run_id: str) -> None:
-        """Ends the run and erases it; returns when that is durable."""
+        """Ends the run and erases it; returns when that is durable and no copy is left in the
+        database's files."""
         await self._stop(state, run_id, Reason.ERASE)
         now = self._clock.now_ms()
         frames = await self.database.write(
@@ -137,15 +143,17 @@ class Service:
         )
         _publish(state, frames)
         state.log.forget()
+        await self.database.scrub()
 
     async def delete(self, state: ThreadState) -> None:
-        """Erases the thread; returns when that is durable. Its readers end."""
+        """Erases the thread; returns as `withdraw` does. Its readers end."""
         if state.run is not None:
             await self._stop(state, state.run.run_id, Reason.ERASE)
         now = self._clock.now_ms()
         await self.database.write(
             lambda connection: lifecycle.delete_thread(connection, state.thread, now)
         )
+        await self.database.scrub()
         state.log.close()
 
     async def _stop(self, state: ThreadState, run_id: str, reason: Reason) -> None:

@@ -4,7 +4,8 @@ database failure, and stops them in order. Runs outlive the sockets that asked f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -19,6 +20,7 @@ from antiphon.agent.problems import report
 from antiphon.agent.recorder import Recorder
 from antiphon.agent.run_loop import RunLoop
 from antiphon.agent.store import lifecycle, runs, steps
+from antiphon.agent.suspects import Line, is_suspect
 from antiphon.agent.thread_access import StoredThread
 from antiphon.agent.tools.port import Tool
 from antiphon.agent_api.answer import Answer
@@ -60,14 +62,20 @@ class Supervisor:
         self._tools = tools
         self._clock = clock
         self._chance = chance
+        self._line = Line()
 
     async def resume_all(self) -> int:
         """Takes over every run that an earlier process left, and returns how many; readers that
         come after this see them resumed. Raises DatabaseError."""
-        left = await self._database.read(runs.all_running)
-        for thread, run_id in left:
-            state = self._hub.hold(thread)
-            self._launch(state, run_id, await self._take_over(state, run_id))
+        left = await self._database.write(runs.settle)
+        for one in left:
+            state = self._hub.hold(one.thread)
+            if is_suspect(one.failed_attempts):
+                live = state.run = LiveRun(one.thread, one.run_id)
+                work = partial(self._alone, state, live)
+                self._group.create_task(self._keep(state, live, work), name=f"run {one.run_id}")
+            else:
+                self._launch(state, one.run_id, await self._take_over(state, one.run_id))
         return len(left)
 
     def start(self, state: ThreadState, started: lifecycle.Started, *, parked: bool) -> None:
@@ -85,17 +93,19 @@ class Supervisor:
             self._launch(self._hub.hold(state.thread), run.run_id, Taken(run))
 
     def _launch(self, state: ThreadState, run_id: str, taken: Taken | None) -> None:
-        live = LiveRun(state.thread, run_id)
-        state.run = live
-        self._group.create_task(self._keep(state, live, taken), name=f"run {run_id}")
+        live = state.run = LiveRun(state.thread, run_id)
+        work = partial(self._attempts, state, live, taken)
+        self._group.create_task(self._keep(state, live, work), name=f"run {run_id}")
 
-    async def _keep(self, state: ThreadState, live: LiveRun, taken: Taken | None) -> None:
+    async def _keep(
+        self, state: ThreadState, live: LiveRun, work: Callable[[], Awaitable[None]]
+    ) -> None:
         try:
-            await self._attempts(state, live, taken)
+            await work()
         except LeaseLostError:
             telemetry.logger("agent.run").warning("run superseded", run=live.run_id)
         except Interrupted:
-            pass  # while it waited for the database: nothing could be recorded
+            await self._park(live)
         except Exception as error:  # noqa: BLE001 - one run's bug must not stop the others
             report("agent.run", "run task failed", error, self._chance, run=live.run_id)
         finally:
@@ -104,6 +114,22 @@ class Supervisor:
                 state.log.answer = None
             live.ended()
             self._hub.drop(state)
+
+    async def _park(self, live: LiveRun) -> None:
+        """The run was stopped while it waited to be begun. Where the service stops, the next
+        process is to know that this was no crash; for the rest whoever stopped it sees to it."""
+        if live.reason is not Reason.SHUTDOWN:
+            return
+        try:
+            await self._database.write(lambda c: runs.park(c, live.thread, live.run_id))
+        except DatabaseError as error:
+            self._waits(live, error)
+
+    async def _alone(self, state: ThreadState, live: LiveRun) -> None:
+        """Works on a run that may be what kills us, while no other such run does."""
+        telemetry.logger("agent.run").warning("run is resumed alone", run=live.run_id)
+        async with self._line.alone(live):
+            await self._attempts(state, live, await self._taken_again(state, live, 0))
 
     async def _attempts(self, state: ThreadState, live: LiveRun, taken: Taken | None) -> None:
         """Works on the run until it is over; while the database fails, by new attempts."""
@@ -127,7 +153,7 @@ class Supervisor:
                 return await self._take_over(state, live.run_id)
             except DatabaseError as error:
                 self._waits(live, error)
-                retry_s = min(LONGEST_RETRY_S, retry_s * 2)
+                retry_s = min(LONGEST_RETRY_S, max(FIRST_RETRY_S, retry_s * 2))
 
     def _waits(self, live: LiveRun, error: DatabaseError) -> None:
         telemetry.logger("agent.run").error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from antiphon.agent.model import RunRow
-from antiphon.agent.store import notes, runs
+from antiphon.agent.store import notes, runs, threads
 from antiphon.agent.tools.port import Note, PastMessage
 from antiphon.clock import Clock
 from antiphon.db import Database
@@ -24,6 +24,7 @@ class StoredThread:
 
         def keep(connection: Connection) -> Note:
             # A tool that outlived its run must not write into what was erased since.
+            threads.lock(connection, run.thread)
             runs.check(connection, run.thread, run.run_id, run.attempt)
             return notes.add(connection, run.thread, run.run_id, call_id, text, now)
 

@@ -115,6 +115,8 @@ class Answer:
         self.attempt, self.seq = event.attempt, event.seq
         match event:
             case RunStarted():
+                # The very beginning, also where an agent restored from a backup begins anew.
+                self._void(0)
                 self.model = event.model
             case RunResumed():
                 self._void(event.step)

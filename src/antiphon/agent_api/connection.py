@@ -6,7 +6,7 @@ import asyncio
 from http import HTTPStatus
 
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as websocket
+from websockets.asyncio.client import connect as library_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from antiphon.agent_api.messages import MAX_FRAME_BYTES
@@ -18,12 +18,19 @@ CLOSE_S = 2.0
 """Most seconds that a closing handshake may take."""
 
 
+class _Connect(library_connect):
+    """The library's own follows redirects, to any host and with our token: an agent has none."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 async def connect(url: str, token: str, *, open_s: float, ping_s: float) -> ClientConnection:
     """A connection on which the agent has accepted `token`.
 
     Raises AgentRefusedError (401, 403) and AgentUnreachableError, each with what to do."""
     try:
-        return await websocket(
+        return await _Connect(
             url,
             additional_headers={"Authorization": f"Bearer {token}"},
             max_size=MAX_FRAME_BYTES,
@@ -40,6 +47,11 @@ async def connect(url: str, token: str, *, open_s: float, ping_s: float) -> Clie
             raise AgentRefusedError(
                 f"The agent at {url} does not accept our token (HTTP {status}): set "
                 "ANTIPHON_AGENT__TOKEN to one that it knows."
+            ) from error
+        if 300 <= status < 400:
+            raise AgentUnreachableError(
+                f"{url} redirects (HTTP {status}), and questions go only where the settings say: "
+                "set ANTIPHON_AGENT__URL to the agent's own address."
             ) from error
         raise AgentUnreachableError(
             f"At {url} something answers with HTTP {status}, which no agent that is ready does: "

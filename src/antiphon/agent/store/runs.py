@@ -90,15 +90,36 @@ def running_of(connection: Connection, thread: ThreadId) -> str | None:
     return found
 
 
-def all_running(connection: Connection) -> list[tuple[ThreadId, str]]:
-    """Every run that is not ended, oldest first."""
+class Left(msgspec.Struct, frozen=True):
+    """A run that an earlier process left; `failed_attempts` has the crash that left it."""
+
+    thread: ThreadId
+    run_id: str
+    failed_attempts: int
+
+
+def settle(connection: Connection) -> list[Left]:
+    """Every run that is not ended, oldest first. Those that were being worked on when their
+    process died have one more failed attempt now, and are parked: a crash before they are begun
+    again is not theirs."""
     row = schema.runs.c
-    found = connection.execute(
-        select(row.surface, row.thread_id, row.run_id)
+    rows = connection.execute(
+        select(row.surface, row.thread_id, row.run_id, row.failed_attempts, row.parked)
         .where(row.status == "running")
-        .order_by(row.created_ms, row.ordinal)
-    )
-    return [(ThreadId(surface, thread), run) for surface, thread, run in found]
+        .order_by(row.created_ms, row.ordinal, row.surface, row.thread_id)
+        .with_for_update()
+    ).all()
+    left: list[Left] = []
+    for surface, thread_id, run_id, failed, parked in rows:
+        thread = ThreadId(surface, thread_id)
+        left.append(Left(thread, run_id, failed + (0 if parked else 1)))
+        if not parked:
+            connection.execute(
+                update(schema.runs)
+                .where(of(schema.runs, thread, row.run_id == run_id))
+                .values(failed_attempts=failed + 1, parked=True)
+            )
+    return left
 
 
 def fence(
@@ -158,31 +179,21 @@ def end(
 
 
 def begin_attempt(connection: Connection, thread: ThreadId, run_id: str) -> RunRow | None:
-    """Takes a running run over as a new attempt; the one before counts as failed unless the
-    service had parked it. None when the run has ended."""
+    """Takes a running run over as a new attempt; None when it has ended. (Whether the one before
+    has failed is decided at the start of a process: `settle`.)"""
     row = schema.runs
     where = of(row, thread, row.c.run_id == run_id)
     taken = connection.execute(
-        select(row.c.attempt, row.c.parked, row.c.failed_attempts)
-        .where(where, row.c.status == "running")
-        .with_for_update()
-    ).one_or_none()
+        select(row.c.attempt).where(where, row.c.status == "running").with_for_update()
+    ).scalar_one_or_none()
     if taken is None:
         return None
-    connection.execute(
-        update(row)
-        .where(where)
-        .values(
-            attempt=taken.attempt + 1,
-            failed_attempts=taken.failed_attempts + (0 if taken.parked else 1),
-            parked=False,
-        )
-    )
+    connection.execute(update(row).where(where).values(attempt=taken + 1, parked=False))
     return get(connection, thread, run_id)
 
 
 def park(connection: Connection, thread: ThreadId, run_id: str) -> None:
-    """Notes that no process works on the run because its service stops in order."""
+    """Notes that no process works on the run: its service stops in order."""
     row = schema.runs
     connection.execute(
         update(row)

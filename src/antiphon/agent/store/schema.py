@@ -45,7 +45,7 @@ runs = Table(
     Column("attempt", Integer, nullable=False),
     # Attempts that ended without our leave (a crash); a clean stop of the service counts none.
     Column("failed_attempts", Integer, nullable=False),
-    # True while no process works on the run because the service stopped in order.
+    # True while no process works on the run: a crash now is none of its failed attempts.
     Column("parked", Boolean, nullable=False),
     # Milliseconds that attempts have worked, as of the last commit: what the deadline counts.
     Column("spent_ms", BigInteger, nullable=False),

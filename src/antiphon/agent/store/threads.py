@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from antiphon.agent.model import ThreadId
 from antiphon.agent.store import schema
@@ -22,7 +34,8 @@ def key(thread: ThreadId) -> dict[str, Any]:
 
 
 def ensure(connection: Connection, thread: ThreadId, now_ms: int) -> None:
-    """Makes the thread's row where it is missing, and locks it for this transaction."""
+    """Makes the thread's row where it is missing, and locks the thread for this transaction."""
+    lock(connection, thread)
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as upsert
     else:
@@ -32,17 +45,17 @@ def ensure(connection: Connection, thread: ThreadId, now_ms: int) -> None:
         .values(**key(thread), last_seq=0, last_ordinal=0, created_ms=now_ms)
         .on_conflict_do_nothing()
     )
-    lock(connection, thread)
 
 
 def lock(connection: Connection, thread: ThreadId) -> None:
-    """Locks the thread's row, if there is one, until the end of this transaction.
+    """Locks the thread, whether it has a row or not, until the end of this transaction. Whatever
+    writes of a thread does this first, so that two never wait for each other.
 
     SQLite has one writer anyway; there this does nothing."""
     if connection.dialect.name == "postgresql":
-        connection.execute(
-            select(schema.threads.c.last_seq).where(of(schema.threads, thread)).with_for_update()
-        )
+        name = f"{thread.surface}\0{thread.thread_id}".encode()
+        number = int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
+        connection.execute(select(func.pg_advisory_xact_lock(cast(number, BigInteger))))
 
 
 def exists(connection: Connection, thread: ThreadId) -> bool:
