@@ -3,7 +3,7 @@
 ARGS ?=
 RUN := VIRTUAL_ENV= scripts/uv run --quiet --no-sync
 
-.PHONY: help demo test check format docs docs-check bench lock setup
+.PHONY: help demo test check format docs docs-check bench crash lock setup
 
 help:
 	@echo "make demo    try it: a homeserver, the agent and a chat, all on this machine"
@@ -11,6 +11,8 @@ help:
 	@echo "make test    run the tests (some: make test ARGS='tests/core -k split')"
 	@echo "make check   formatting, lint, types and generated pages"
 	@echo "make bench   measure against the least that any bot must do"
+	@echo "make crash   kill, cut and freeze everything and judge (SEED=1 TRIALS=50, ONLY=17,"
+	@echo "             KINDS=kill,zombie, MUTANT=no_epoch, MUTANTS=1, JSON=results.json)"
 	@echo "make docs    write the generated pages anew"
 	@echo "make format  format the code"
 	@echo "make lock    renew uv.lock"
@@ -43,6 +45,15 @@ docs-check: setup
 
 bench: setup
 	@$(RUN) python -m bench $(ARGS)
+
+SEED ?= 1
+TRIALS ?= 50
+JOBS ?= 2
+
+crash: setup
+	@$(RUN) python -m antiphon.testing.campaign --seed $(SEED) --trials $(TRIALS) --jobs $(JOBS) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(KINDS),--kinds $(KINDS)) \
+		$(if $(MUTANT),--mutant $(MUTANT)) $(if $(MUTANTS),--mutants) $(if $(JSON),--json $(JSON))
 
 lock:
 	@scripts/uv lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import sqlite3
 import time
@@ -129,7 +130,7 @@ class Trial:
         """Makes the plan's rooms; in some of them things were said before the bot was invited."""
         people = self.chance.sample(self.world.people, len(self.world.people))
         for number in range(self.plan.rooms):
-            canary = f"{self.chance.getrandbits(40):010x}"
+            canary = secrets.token_hex(5)  # never the same again: the model server knows them all
             person = people[number % len(people)]
             if self.chance.random() < 0.3 or self.plan.kind == "cursor_deleted":
                 room_id = await person.room(name="Old room")

@@ -1,0 +1,73 @@
+"""A short slice of the crash campaign; `make crash SEED=1 TRIALS=500` is the long one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from antiphon.testing.campaign import campaign
+from antiphon.testing.campaign_kinds import SCENARIOS
+from antiphon.testing.campaign_plan import KINDS, WEIGHTS
+from antiphon.testing.campaign_result import Outcome, Result
+from antiphon.testing.campaign_world import World, world
+from antiphon.testing.checker import Violation
+
+SEED = 20
+
+
+@pytest.fixture
+async def shared(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+def told(outcomes: list[Outcome]) -> str:
+    return "\n".join(f"{o.line()} {o.violations}" for o in outcomes if o.violations)
+
+
+@pytest.mark.live
+@pytest.mark.timeout(300)
+async def test_a_slice_of_the_campaign_breaks_no_promise(shared: World) -> None:
+    """Kills at some points and one trial of each quick scenario; any violation fails."""
+    kills = await campaign(shared, SEED, range(5), kinds=("kill",), jobs=2)
+    assert any(outcome.died_at for outcome in kills)
+    others: list[Outcome] = []
+    for kind in ("cut_agent", "five_while_down"):
+        others += await campaign(shared, SEED, range(1), kinds=(kind,))
+    assert told(kills + others) == ""
+
+
+@pytest.mark.live
+@pytest.mark.timeout(300)
+async def test_the_slice_would_see_a_fault(shared: World) -> None:
+    """The same machinery catches an adapter that marks repeated sends as new ones."""
+    found = await campaign(
+        shared, SEED, range(12), kinds=("lost_response",), jobs=2, mutant="random_txn"
+    )
+    assert any(outcome.caught for outcome in found)
+
+
+def test_every_scenario_is_described_and_has_its_share() -> None:
+    assert set(SCENARIOS) == set(KINDS)
+    assert set(WEIGHTS) <= set(KINDS)
+
+
+def test_a_result_counts_what_happened() -> None:
+    bad = (Violation("order", "!r", "Q-a-1", ""),)
+    outcomes = [
+        Outcome(0, "kill", "", (), ("adapter:turn.frozen@1",), 3, 1.0),
+        Outcome(1, "kill", "", bad, ("adapter:turn.frozen@2", "agent:run.created@1"), 2, 1.0),
+    ]
+    result = Result.of(1, outcomes, 2.0)
+    assert (result.trials, result.violated, result.questions, result.good) == (2, 1, 5, False)
+    assert result.points == {"adapter:turn.frozen": 2, "agent:run.created": 1}
+    assert [o.number for o in result.bad] == [1]
+    assert Result.of(1, outcomes[:1], 1.0).good
+    assert not Result.of(1, [], 1.0, {"random_txn": None}).good
+
+
+def test_a_trial_that_failed_by_itself_catches_no_mutant() -> None:
+    trouble = (Violation("campaign", "", "", "Traceback"),)
+    assert not Outcome(0, "kill", "", trouble, (), 0, 0.0).caught
