@@ -16,6 +16,7 @@ from antiphon.adapter.matrix.journal import outbox
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.outbox import Entry
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.sync_watch import SyncWatch
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
 from antiphon.core.ids import EventId, RoomId, TurnId, TxnId
@@ -25,6 +26,9 @@ from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimi
 from antiphon.telemetry import logger
 
 LONGEST_PAUSE_S = 30.0
+
+FORGETS_AFTER_S = 20 * 3600
+"""Synapse keeps transaction ids for about 24 hours (measured)."""
 
 NOT_OURS = (403, 404)
 """Refusals that mean that we can't write in the room at all, whatever we write."""
@@ -49,12 +53,14 @@ class Delivery:
         gate: SendGate,
         metrics: Metrics,
         clock: Clock,
+        watch: SyncWatch,
     ):
         self._client = client
         self._journal = journal
         self._gate = gate
         self._metrics = metrics
         self._clock = clock
+        self._watch = watch
         self._steps = itertools.count(1)
         self._log = logger("matrix.delivery")
 
@@ -87,7 +93,13 @@ class Delivery:
         Waits out rate limits and outages, however long. Raises RoomRefusedError when the
         homeserver refuses it for good, and TokenRevokedError."""
         pause = 0.5
+        uncertain_since: float | None = None
         while True:
+            if uncertain_since is not None and (
+                self._clock.monotonic() - uncertain_since > FORGETS_AFTER_S
+            ):
+                # The homeserver may have forgotten the transaction id: look at the room first.
+                await self._watch.from_now_on()
             # Meanwhile the room may have shown it, or the turn may have been decided otherwise.
             known = await self._journal.read(lambda c: outbox.get(c, entry.txn_id))
             if known is not None and known.event_id is not None:
@@ -104,6 +116,7 @@ class Delivery:
                 except HomeserverUnreachableError as error:
                     self._metrics.sends.labels(send_class.name.lower(), "retried").inc()
                     self._log.warning("send_retried", txn=entry.txn_id, error=str(error))
+                    uncertain_since = uncertain_since or self._clock.monotonic()
                 except MatrixApiError as error:
                     self._metrics.sends.labels(send_class.name.lower(), "refused").inc()
                     self._log.warning(

@@ -25,6 +25,7 @@ from antiphon.adapter.matrix.report import Report
 from antiphon.adapter.matrix.runner import TurnRunner
 from antiphon.adapter.matrix.stopper import Stopper
 from antiphon.adapter.matrix.sync import SyncLoop
+from antiphon.adapter.matrix.sync_watch import SyncWatch
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.typing_notice import TypingNotices
 from antiphon.adapter.matrix.upgrades import Upgrades
@@ -68,7 +69,8 @@ async def serve(
         operations = Operations(me, journal, platform, metrics, clock)
         address = await operations.start(matrix.host, matrix.port)
         stack.push_async_callback(operations.stop)
-        delivery = Delivery(client, journal, SendGate(clock), metrics, clock)
+        watch = SyncWatch()
+        delivery = Delivery(client, journal, SendGate(clock), metrics, clock, watch)
         debtor = Debtor(platform, journal, clock)
         redactor = Redactor(journal, delivery)
         stopper = Stopper(journal, delivery, debtor, clock)
@@ -98,7 +100,7 @@ async def serve(
                 arrivals=arrivals,
                 report=report,
             )
-            sync = SyncLoop(me, client, journal, intake, metrics, clock, dispatch.committed)
+            sync = SyncLoop(me, client, journal, intake, metrics, clock, watch, dispatch.committed)
             group.create_task(_meet(platform))
             log.info("started", user=me, device=device_id, operations=address)
             await sync.catch_up()

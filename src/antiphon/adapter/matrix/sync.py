@@ -13,6 +13,7 @@ from antiphon.adapter.matrix.journal import inbound
 from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.sync_watch import SyncWatch
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.clock import Clock
@@ -70,6 +71,7 @@ class SyncLoop:
         intake: Intake,
         metrics: Metrics,
         clock: Clock,
+        watch: SyncWatch,
         committed: Callable[[Committed], Awaitable[None]],
     ):
         self._me = me
@@ -78,6 +80,7 @@ class SyncLoop:
         self._intake = intake
         self._metrics = metrics
         self._clock = clock
+        self._watch = watch
         self._committed = committed
         self._first_filter = sync_filter(1)
         self._filter = sync_filter(50)
@@ -102,8 +105,10 @@ class SyncLoop:
     async def _once(self, timeout_ms: int) -> bool:
         """One sync, journalled and handed on; whether it brought nothing new."""
         since = await self._journal.read(inbound.cursor)
+        number = self._watch.begin()
         response = await self._asked(since, timeout_ms)
         await self._commit(response, since)
+        self._watch.committed(number)
         if response.next_batch == since and not response.empty:
             # A broken server or cache that repeats itself must not make a hot loop.
             await self._clock.sleep(1.0)
