@@ -116,7 +116,8 @@ class Delivery:
                 except HomeserverUnreachableError as error:
                     self._metrics.sends.labels(send_class.name.lower(), "retried").inc()
                     self._log.warning("send_retried", txn=entry.txn_id, error=str(error))
-                    uncertain_since = uncertain_since or self._clock.monotonic()
+                    if uncertain_since is None:
+                        uncertain_since = self._clock.monotonic()
                 except MatrixApiError as error:
                     self._metrics.sends.labels(send_class.name.lower(), "refused").inc()
                     self._log.warning(
