@@ -99,7 +99,6 @@ class Taker:
         events = own.of_turn(self._connection, answered)
         if turn is None or not events:
             return
-        self._confirm_sends(turn, events)
         if own.is_whole(events, turn.revision):
             if self._happen(turn, AnswerSeen()) is not None:
                 self._result.answered.append(turn)
@@ -133,18 +132,18 @@ class Taker:
             ts=seen.ts,
         )
         if own.add(self._connection, event):
+            self._confirm_send(event)
             self.settle(seen.turn_id)
 
-    def _confirm_sends(self, turn: Turn, events: tuple[OwnEvent, ...]) -> None:
+    def _confirm_send(self, event: OwnEvent) -> None:
         """A send whose answer never came, and whose event has: it is done."""
-        for event in events:
-            txn = (
-                root_txn(turn.turn_id, event.part)
-                if event.event_id == event.root
-                else final_txn(turn.turn_id, event.part, event.revision)
-            )
-            if event.event_id == event.root or event.final:
-                outbox.sent(self._connection, txn, event.event_id)
+        if event.event_id == event.root:
+            txn = root_txn(event.turn_id, event.part)
+        elif event.final:
+            txn = final_txn(event.turn_id, event.part, event.revision)
+        else:
+            return  # partial edits are no rows of the outbox
+        outbox.sent(self._connection, txn, event.event_id)
 
     def _redaction(self, redaction: Redacted) -> None:
         ours = own.get(self._connection, redaction.target)
