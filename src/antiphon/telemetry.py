@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger
+
+
+class _Output:
+    """Writes lines. A log that can't be written (its disk is full, its reader gone) costs the line
+    and nothing else: work must not fail because telling of it does."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            print(message, file=self._stream, flush=True)
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = err = msg
 
 
 def configure(level: str, fmt: str, *, process: str) -> None:
@@ -36,7 +51,7 @@ def configure(level: str, fmt: str, *, process: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Output(sys.stderr),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=process)

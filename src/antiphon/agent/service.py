@@ -7,7 +7,8 @@ AgentProtocolError with an `ErrorCode` where a verb is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ from antiphon.agent_api.messages import Attach, ErrorCode, RunStart
 from antiphon.clock import Clock
 from antiphon.crash import crash_point
 from antiphon.db import Database
-from antiphon.errors import AgentProtocolError, AntiphonError
+from antiphon.errors import AgentProtocolError, AntiphonError, DatabaseError
 from antiphon.settings import AgentSettings
 
 T = TypeVar("T")
@@ -124,43 +125,55 @@ class Service:
 
     async def cancel(self, state: ThreadState, run_id: str) -> None:
         """Ends the run, or leaves a tombstone; returns when that is durable."""
-        await self._stop(state, run_id, Reason.CANCEL)
-        crash_point("cancel.before_commit")
         now = self._clock.now_ms()
-        frames = await self.database.write(
-            lambda connection: lifecycle.cancel(connection, state.thread, run_id, now)
-        )
+        async with self._stopped(state, run_id, Reason.CANCEL):
+            crash_point("cancel.before_commit")
+            frames = await self.database.write(
+                lambda connection: lifecycle.cancel(connection, state.thread, run_id, now)
+            )
         crash_point("cancel.committed")
         _publish(state, frames)
 
     async def withdraw(self, state: ThreadState, run_id: str) -> None:
         """Ends the run and erases it; returns when that is durable and no copy is left in the
         database's files."""
-        await self._stop(state, run_id, Reason.ERASE)
         now = self._clock.now_ms()
-        frames = await self.database.write(
-            lambda connection: lifecycle.withdraw(connection, state.thread, run_id, now)
-        )
+        async with self._stopped(state, run_id, Reason.ERASE):
+            frames = await self.database.write(
+                lambda connection: lifecycle.withdraw(connection, state.thread, run_id, now)
+            )
         _publish(state, frames)
         state.log.forget()
         await self.database.scrub()
 
     async def delete(self, state: ThreadState) -> None:
         """Erases the thread; returns as `withdraw` does. Its readers end."""
-        if state.run is not None:
-            await self._stop(state, state.run.run_id, Reason.ERASE)
         now = self._clock.now_ms()
-        await self.database.write(
-            lambda connection: lifecycle.delete_thread(connection, state.thread, now)
-        )
-        await self.database.scrub()
+        async with self._stopped(state, None, Reason.ERASE):
+            await self.database.write(
+                lambda connection: lifecycle.delete_thread(connection, state.thread, now)
+            )
         state.log.close()
+        await self.database.scrub()
 
-    async def _stop(self, state: ThreadState, run_id: str, reason: Reason) -> None:
+    @asynccontextmanager
+    async def _stopped(
+        self, state: ThreadState, run_id: str | None, reason: Reason
+    ) -> AsyncIterator[None]:
+        """Stops the work on a run (None: on whatever runs) before the block, which records its
+        end. Where that fails, the verb was refused, so the run goes on."""
         live = state.run
-        if live is not None and live.run_id == run_id:
-            live.interrupt(reason)
-            await live.over()
+        if live is None or run_id not in (None, live.run_id):
+            yield
+            return
+        live.interrupt(reason)
+        await live.over()
+        try:
+            yield
+        except DatabaseError:
+            if not self.stopping:
+                self._supervisor.again(state, live.run_id)
+            raise
 
     @property
     def running_runs(self) -> int:

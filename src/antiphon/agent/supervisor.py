@@ -34,6 +34,9 @@ LONGEST_RETRY_S = 30.0
 """Between attempts while the database fails."""
 
 
+Work = Callable[[], Awaitable[None]]
+
+
 class Taken(msgspec.Struct, frozen=True):
     """An attempt that this process may work on: the run, and its whole steps."""
 
@@ -71,9 +74,8 @@ class Supervisor:
         for one in left:
             state = self._hub.hold(one.thread)
             if is_suspect(one.failed_attempts):
-                live = state.run = LiveRun(one.thread, one.run_id)
-                work = partial(self._alone, state, live)
-                self._group.create_task(self._keep(state, live, work), name=f"run {one.run_id}")
+                live = LiveRun(one.thread, one.run_id)
+                self._begin(state, live, partial(self._alone, state, live))
             else:
                 self._launch(state, one.run_id, await self._take_over(state, one.run_id))
         return len(left)
@@ -93,13 +95,20 @@ class Supervisor:
             self._launch(self._hub.hold(state.thread), run.run_id, Taken(run))
 
     def _launch(self, state: ThreadState, run_id: str, taken: Taken | None) -> None:
-        live = state.run = LiveRun(state.thread, run_id)
-        work = partial(self._attempts, state, live, taken)
-        self._group.create_task(self._keep(state, live, work), name=f"run {run_id}")
+        live = LiveRun(state.thread, run_id)
+        self._begin(state, live, partial(self._attempts, state, live, taken))
 
-    async def _keep(
-        self, state: ThreadState, live: LiveRun, work: Callable[[], Awaitable[None]]
-    ) -> None:
+    def again(self, state: ThreadState, run_id: str) -> None:
+        """Goes on, as soon as the database lets it, with a run whose end could not be recorded."""
+        live = LiveRun(state.thread, run_id)
+        held = self._hub.hold(state.thread)
+        self._begin(held, live, partial(self._resumed, held, live, FIRST_RETRY_S))
+
+    def _begin(self, state: ThreadState, live: LiveRun, work: Work) -> None:
+        state.run = live
+        self._group.create_task(self._keep(state, live, work), name=f"run {live.run_id}")
+
+    async def _keep(self, state: ThreadState, live: LiveRun, work: Work) -> None:
         try:
             await work()
         except LeaseLostError:
@@ -129,7 +138,10 @@ class Supervisor:
         """Works on a run that may be what kills us, while no other such run does."""
         telemetry.logger("agent.run").warning("run is resumed alone", run=live.run_id)
         async with self._line.alone(live):
-            await self._attempts(state, live, await self._taken_again(state, live, 0))
+            await self._resumed(state, live, 0)
+
+    async def _resumed(self, state: ThreadState, live: LiveRun, wait_s: float) -> None:
+        await self._attempts(state, live, await self._taken_again(state, live, wait_s))
 
     async def _attempts(self, state: ThreadState, live: LiveRun, taken: Taken | None) -> None:
         """Works on the run until it is over; while the database fails, by new attempts."""

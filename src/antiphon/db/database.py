@@ -64,7 +64,7 @@ class Database:
         Raises SettingsError (bad URL), MissingExtraError, ForeignDatabaseError,
         SchemaTooNewError, and DatabaseError for one that is full, locked, read-only, damaged
         (exit code 2) or not to be reached (1). Nothing is changed in any of these."""
-        parsed = _parsed(url)
+        parsed = parsed_url(url)
         store = store or store_name(migrations)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, _opened, cls, parsed, migrations, store)
@@ -165,7 +165,8 @@ def _translated(call: Callable[[], T]) -> T:
         raise failures.translated(error) from error
 
 
-def _parsed(url: str) -> URL:
+def parsed_url(url: str) -> URL:
+    """Reads the URL of a database. Raises SettingsError where it is none of ours."""
     try:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):

@@ -46,15 +46,19 @@ def upgrade(
         if not found.name and found.revision is not None:
             _adopt(found, migrations, store, where)
         if found.revision is not None and found.revision > target:
-            raise SchemaTooNewError(
-                f"{where} has schema {found.revision}, this Antiphon knows {target}: it was "
-                "written by a newer version. Install that version, or restore a backup made "
-                "before the upgrade."
-            )
+            raise too_new(where, found.revision, target)
         if found.revision != target:
             _run(connection, migrations, target)
         if not found.name:
             identity.write(connection, store)
+
+
+def too_new(where: str, found: str, known: str) -> SchemaTooNewError:
+    """The error for a schema that a newer version made."""
+    return SchemaTooNewError(
+        f"{where} has schema {found}, this Antiphon knows {known}: it was written by a newer "
+        "version. Install that version, or restore a backup made before the upgrade."
+    )
 
 
 def _adopt(found: identity.Found, migrations: Path, store: str, where: str) -> None:

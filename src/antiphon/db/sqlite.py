@@ -51,7 +51,7 @@ def inspect_file(path: Path, store: str, busy_timeout_ms: int) -> None:
     if path.stat().st_size == 0:
         return
     engine = create_engine(
-        URL.create("sqlite", database=f"file:{_quoted(path)}", query={"mode": "ro", "uri": "true"}),
+        URL.create("sqlite", database=f"file:{quoted(path)}", query={"mode": "ro", "uri": "true"}),
         poolclass=NullPool,
         connect_args={"timeout": busy_timeout_ms / 1000},
     )
@@ -74,7 +74,8 @@ def _make(path: Path) -> None:
         ) from error
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """The path as it stands in a `file:` URI."""
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
@@ -116,12 +117,18 @@ def probe(connection: Connection) -> None:
 
 def scrub(engine: Engine) -> None:
     """Takes what was deleted out of the write-ahead log too: its pages go to the database file,
-    where deleted text is overwritten, and the log is cut to nothing."""
+    where deleted text is overwritten, and the log is cut to nothing.
+
+    Waits for readers, up to the busy time-out; raises DatabaseError where one stays longer."""
     raw = engine.raw_connection()
     try:
         cursor = raw.cursor()
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        cursor.fetchall()
+        row = cursor.fetchone()
         cursor.close()
+        if row is None or row[0]:
+            raise DatabaseError(
+                "Another program reads the database, so that deleted text is still on the disk."
+            )
     finally:
         raw.close()
