@@ -94,7 +94,7 @@ def _reader(path: Path) -> Engine:
     if not path.with_name(path.name + "-wal").exists():
         query["immutable"] = "1"
     return create_engine(
-        URL.create("sqlite", database=f"file:{sqlite.quoted(path)}", query=query),
+        URL.create("sqlite", database=path.absolute().as_uri(), query=query),
         poolclass=NullPool,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
     )
