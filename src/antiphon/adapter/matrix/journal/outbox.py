@@ -81,6 +81,12 @@ def get(connection: Connection, txn_id: TxnId) -> Entry | None:
     return None if row is None else _entry(row)
 
 
+def by_event(connection: Connection, event_id: EventId) -> Entry | None:
+    """The row that became this event."""
+    row = connection.execute(select(outbox).where(outbox.c.event_id == event_id)).first()
+    return None if row is None else _entry(row)
+
+
 def owed_redactions(connection: Connection) -> tuple[Entry, ...]:
     """Redactions that the homeserver has not confirmed, oldest first."""
     rows = connection.execute(

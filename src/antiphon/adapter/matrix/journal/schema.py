@@ -114,6 +114,7 @@ outbox = Table(
     Column("created_ms", BigInteger, nullable=False),
     Index("outbox_turn", "turn_id"),
     Index("outbox_state", "state"),
+    Index("outbox_event", "event_id"),
 )
 
 debt = Table(

@@ -16,7 +16,7 @@ from antiphon.adapter.matrix.journal.own import OwnEvent
 from antiphon.adapter.matrix.journal.schema import inbound
 from antiphon.adapter.matrix.journal.turns import Turn
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.ids import EventId, RoomId, TurnId, final_txn, root_txn, turn_id
+from antiphon.core.ids import EventId, RoomId, TurnId, TxnId, final_txn, root_txn, turn_id
 from antiphon.core.model import TurnState
 from antiphon.core.turns import (
     AnswerRedacted,
@@ -86,6 +86,9 @@ class Taker:
                 self._room_id, reading, pos, self._now_ms, encrypted=self._encrypted
             )
             if taken.turn is None:
+                if event.sender == self._intake.me and event.transaction_id is not None:
+                    sent = TxnId(event.transaction_id)
+                    outbox.sent(self._connection, sent, EventId(event.event_id))
                 self._settled(event, pos, waited_only=True)
                 self._skip(event, taken.reason, expected=taken.expected)
             elif self._settled(event, pos) and turns.add(self._connection, taken.turn):
@@ -146,7 +149,7 @@ class Taker:
         outbox.sent(self._connection, txn, event.event_id)
 
     def _redaction(self, redaction: Redacted) -> None:
-        ours = own.get(self._connection, redaction.target)
+        ours = own.get(self._connection, redaction.target) or self._sent(redaction.target)
         if ours is not None:
             own.redacted(self._connection, redaction.target)
             turn = turns.get(self._connection, ours.turn_id)
@@ -158,6 +161,26 @@ class Taker:
         if turn is None or redaction.sender == self._intake.me:
             return
         self._happen(turn, QuestionRedacted())
+
+    def _sent(self, event_id: EventId) -> OwnEvent | None:
+        """A root that was redacted before /sync could show it: its mark is gone with its content,
+        but the outbox knows what it was."""
+        row = outbox.by_event(self._connection, event_id)
+        if row is None or row.kind != "root":
+            return None
+        event = OwnEvent(
+            event_id=event_id,
+            room_id=self._room_id,
+            turn_id=row.turn_id,
+            part=row.part,
+            root=event_id,
+            final=False,
+            last=False,
+            revision=0,
+            ts=0,
+        )
+        own.add(self._connection, event)
+        return event
 
     def _edit(self, edit: Edited) -> None:
         turn = self._turn_of(edit.target)

@@ -132,11 +132,12 @@ def open_immediate(connection: Connection) -> tuple[Turn, ...]:
     return tuple(_turn(row) for row in rows)
 
 
-def count_open(connection: Connection) -> int:
-    """How many turns there are in which something is owed."""
-    return connection.execute(
-        select(func.count()).where(table.c.state.in_(OPEN)).select_from(table)
-    ).scalar_one()
+def count_by_state(connection: Connection) -> dict[TurnState, int]:
+    """How many turns there are in each state in which something is owed."""
+    rows = connection.execute(
+        select(table.c.state, func.count()).where(table.c.state.in_(OPEN)).group_by(table.c.state)
+    )
+    return {TurnState(state): int(number) for state, number in rows}
 
 
 def open_in_lane(connection: Connection, lane: Lane, before: int) -> tuple[Turn, ...]:

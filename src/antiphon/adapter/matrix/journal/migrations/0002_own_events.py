@@ -27,5 +27,6 @@ def upgrade() -> None:
     op.add_column("room", sa.Column("seen", sa.Text))
     op.add_column("room", sa.Column("successor", sa.Text))
     op.add_column("room", sa.Column("followed", sa.Text))
+    op.create_index("outbox_event", "outbox", ["event_id"])
     op.create_index("room_successor", "room", ["successor"])
     op.add_column("gap", sa.Column("until_event", sa.Text))
