@@ -1,7 +1,9 @@
-"""`python -m bench` (make bench): the measurements of this project."""
+"""`python -m bench` (make bench): the measurements of this project, side by side or `start`."""
 
 import sys
 
-from bench.side_by_side import main
+from bench import side_by_side, start_up
 
-sys.exit(main())
+if sys.argv[1:2] == ["start"]:
+    sys.exit(start_up.main(sys.argv[2:]))
+sys.exit(side_by_side.main())
