@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
@@ -39,6 +41,17 @@ class Metrics:
             "Age of the oldest unconfirmed event.",
             registry=self.registry,
         )
+        self._reconciled = Gauge(
+            "antiphon_matrix_reconcile_timestamp_seconds",
+            "When the rooms were last reconciled: at the last start.",
+            registry=self.registry,
+        )
+        self._found = Gauge(
+            "antiphon_matrix_reconcile_found",
+            "What the last reconciliation found, by kind.",
+            ("what",),
+            registry=self.registry,
+        )
         self.first_text = Histogram(
             "antiphon_matrix_first_text_seconds",
             "From a question's arrival to the first text in its room.",
@@ -59,6 +72,21 @@ class Metrics:
         """A sync was committed (seconds of the wall clock)."""
         self.last_sync_s = now_s
         self._last_sync.set(now_s)
+
+    def reconciled(self, counts: Mapping[str, int], now_s: float) -> None:
+        """The rooms were reconciled, and this was found."""
+        self._reconciled.set(now_s)
+        for what, number in counts.items():
+            self._found.labels(what).set(number)
+
+    def ended(self) -> dict[str, int]:
+        """How many turns have ended so far, by how."""
+        return {
+            sample.labels["end"]: int(sample.value)
+            for metric in self.turns.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        }
 
     def expose(self) -> bytes:
         """Everything, in Prometheus' text format."""

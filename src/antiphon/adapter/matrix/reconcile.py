@@ -1,27 +1,33 @@
-"""Reconciliation at every start: what /sync alone does not tell, and what is left to do.
+"""Reconciliation at every start: what /sync alone does not tell, what is left to do, and for
+`antiphon matrix reconcile` the wait until that is done.
 
-It runs after the rooms were caught up by /sync and before any turn is worked on.
+The settling runs after the rooms were caught up by /sync and before any turn is worked on.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import debts, inbound, outbox, rooms, turns
+from antiphon.adapter.matrix.journal import inbound, rooms
 from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
-from antiphon.adapter.matrix.report import Report
+from antiphon.adapter.matrix.owed import owed
+from antiphon.adapter.matrix.report import Invite, Report
+from antiphon.adapter.matrix.sync import SyncLoop
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
-from antiphon.core.ids import RoomId
+from antiphon.core.ids import RoomId, UserId
 from antiphon.errors import HomeserverUnreachableError, RateLimitedError
+from antiphon.sdk.interface import Platform
 from antiphon.telemetry import logger
 
 LONGEST_PAUSE_S = 30.0
+POLL_MS = 1_000
+"""How long a sync of `work_off` waits for news: as often it is looked whether all is done."""
 
 
 async def settle(
@@ -37,37 +43,71 @@ async def settle(
 
     def compare(connection: Connection) -> Committed:
         result = Committed()
-        for room_id, _ in rooms.with_membership(connection, "join"):
-            if room_id not in joined:
-                inbound.close_room(connection, room_id, intake, clock.now_ms(), result)
-        known = {room_id for room_id, _ in rooms.with_membership(connection, "join")}
-        for room_id in sorted(joined - known):
+        adopt, close = differences(connection, joined)
+        for room_id in close:
+            inbound.close_room(connection, room_id, intake, clock.now_ms(), result)
+        for room_id in adopt:
             # Not in any sync yet: when it comes, it counts as known, without its history.
-            if rooms.membership(connection, room_id) not in ("invite", "joining"):
-                rooms.set_membership(connection, room_id, "join", clock.now_ms())
-                result.adopted.append(room_id)
+            rooms.set_membership(connection, room_id, "join", clock.now_ms())
+            result.adopted.append(room_id)
         return result
 
     await committed(await journal.write(compare))
-    await journal.read(lambda c: complete(c, report))
+    report.owed = await journal.read(owed)
+    report.invites = [
+        Invite(room_id, inviter or None, bool(inviter) and intake.allows(UserId(inviter or "")))
+        for room_id, inviter in await journal.read(lambda c: rooms.with_membership(c, "invite"))
+    ]
 
 
-def complete(connection: Connection, report: Report) -> None:
-    """Fills in what is left to do, as the journal has it."""
-    report.invited = [room_id for room_id, _ in rooms.with_membership(connection, "invite")]
-    report.gaps = sorted({gap.room_id for gap in inbound.open_gaps(connection)})
-    report.unfinished_turns = turns.count_open(connection)
-    report.unconfirmed_sends, _ = outbox.backlog(connection)
-    report.owed_to_agent = len(debts.pending(connection))
+def differences(
+    connection: Connection, joined: frozenset[RoomId]
+) -> tuple[list[RoomId], list[RoomId]]:
+    """The rooms to adopt and those to close, as the journal differs from `joined`."""
+    known = {room_id for room_id, _ in rooms.with_membership(connection, "join")}
+    adopt = [
+        room_id
+        for room_id in sorted(joined - known)
+        # Those that we are about to join are told of by /sync.
+        if rooms.membership(connection, room_id) not in ("invite", "joining")
+    ]
+    return adopt, sorted(known - joined)
 
 
-def summary(report: Report) -> dict[str, Any]:
-    """The report as fields of a log line: counts only."""
-    return {
-        name: len(value) if isinstance(value, list) else value
-        for name in report.__struct_fields__
-        if (value := getattr(report, name))
-    }
+async def work_off(
+    sync: SyncLoop,
+    journal: Journal,
+    platform: Platform,
+    report: Report,
+    within_s: float,
+) -> None:
+    """Syncs until nothing is owed any more and the rooms show nothing new, at most `within_s`
+    seconds; the adapter's workers are at it meanwhile. What waits for an agent that can't be
+    reached is not waited for. `report` is told why something is left."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                # In this order: what the sync brings is newer than what was seen to be done.
+                done = await _is_done(journal, platform, report)
+                if await sync.step(0 if done else POLL_MS) and done:
+                    break
+    except TimeoutError:
+        report.waits.append(f"not finished within {within_s:g} s")
+
+
+async def _is_done(journal: Journal, platform: Platform, report: Report) -> bool:
+    """Whether nothing is left, or only what waits for an agent that can't be reached."""
+    left = await journal.read(owed)
+    report.waits = []
+    if left.nothing:
+        return True
+    if left.for_others:
+        return False
+    health = await platform.check()
+    if health.ok:
+        return False
+    report.waits = [health.detail]
+    return True
 
 
 async def _joined_rooms(client: MatrixClient, clock: Clock) -> frozenset[RoomId]:

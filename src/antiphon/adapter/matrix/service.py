@@ -15,10 +15,11 @@ from antiphon.adapter.matrix.delivery import Delivery
 from antiphon.adapter.matrix.dispatch import Dispatch
 from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.journal.journal import Journal, account_of
 from antiphon.adapter.matrix.lanes import Lanes
 from antiphon.adapter.matrix.metrics import Metrics
 from antiphon.adapter.matrix.operate import Operations
+from antiphon.adapter.matrix.owed import owed
 from antiphon.adapter.matrix.redactor import Redactor
 from antiphon.adapter.matrix.replies import CommandReplies
 from antiphon.adapter.matrix.report import Report
@@ -36,7 +37,7 @@ from antiphon.core.ids import UserId
 from antiphon.core.pacing import EditPacer
 from antiphon.crash import crash_point
 from antiphon.db import database_url
-from antiphon.errors import AgentRefusedError, HomeserverError
+from antiphon.errors import AgentRefusedError, HomeserverError, HomeserverUnreachableError
 from antiphon.sdk.interface import Platform
 from antiphon.settings import MatrixSettings
 from antiphon.telemetry import logger
@@ -52,8 +53,14 @@ async def serve(
     clock: Clock,
     ready: Callable[[str], None],
     stop: asyncio.Event,
-) -> None:
-    """Runs the adapter of the signed-in account `me` over ready-made parts; `run` otherwise."""
+    *,
+    until_idle: float | None = None,
+) -> Report:
+    """Runs the adapter of the signed-in account `me` over ready-made parts; `run` otherwise.
+
+    With `until_idle` only until nothing is owed any more, at most this many seconds for the
+    catching up (HomeserverUnreachableError then) and as many for the work. Gives what its start
+    found, and with `until_idle` what is left."""
     log = logger("matrix")
     allow = AllowList(matrix.allow)
     admins = AllowList(matrix.admins, "[matrix] admins")
@@ -87,9 +94,13 @@ async def serve(
             clock,
             EditPacer(matrix.edit_interval_s, matrix.max_edits),
         )
+        report = Report(user_id=me, device_id=device_id, device_changed=journal.device_changed)
+        before = await journal.read(account_of)
+        if before is not None:
+            report.first_start = before.batches == 0
+            report.cursor_lost = before.cursor_lost
         async with _until(stop) as group:
             lanes = Lanes(group, journal, runner, metrics)
-            report = Report(me, device_id, journal.device_changed)
             upgrades = Upgrades(me, client, journal, platform, clock)
             arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades)
             dispatch = Dispatch(
@@ -103,12 +114,16 @@ async def serve(
             sync = SyncLoop(me, client, journal, intake, metrics, clock, watch, dispatch.committed)
             group.create_task(_meet(platform))
             log.info("started", user=me, device=device_id, operations=address)
-            await sync.catch_up()
-            await reconcile.settle(client, journal, intake, clock, report, dispatch.committed)
-            log.info("reconciled", **reconcile.summary(report))
+            async with _homeserver_within(until_idle):
+                await sync.catch_up()
+                await reconcile.settle(client, journal, intake, clock, report, dispatch.committed)
+            log.info("reconciled", **{what: n for what, n in report.counts().items() if n})
+            metrics.reconciled(report.counts(), clock.now_ms() / 1000)
             await dispatch.open()
             workers: tuple[Coroutine[Any, Any, None], ...] = (
-                sync.run(),
+                sync.run()
+                if until_idle is None
+                else _work_off(sync, journal, platform, report, until_idle),
                 debtor.run(),
                 redactor.run(),
                 stopper.run(),
@@ -119,6 +134,31 @@ async def serve(
                 group.create_task(worker)
             ready(address)
         log.info("stopped", user=me)
+        report.ended = metrics.ended()
+        if until_idle is not None:
+            report.left = await journal.read(owed)
+        return report
+
+
+async def _work_off(
+    sync: SyncLoop, journal: Journal, platform: Platform, report: Report, within_s: float
+) -> None:
+    """Takes the place of the endless sync loop where the adapter is to end by itself."""
+    await reconcile.work_off(sync, journal, platform, report, within_s)
+    raise _Stopped
+
+
+@asynccontextmanager
+async def _homeserver_within(seconds: float | None) -> AsyncIterator[None]:
+    """Ends the wait for the homeserver after `seconds` (None: never)."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise HomeserverUnreachableError(
+            f"The homeserver did not show the state of the rooms within {seconds:g} s. Nothing was "
+            "sent; what was read is journalled."
+        ) from None
 
 
 async def _meet(platform: Platform) -> None:

@@ -94,6 +94,11 @@ class SyncLoop:
                 return
         self._log.warning("catch_up_given_up", responses=MOST_CATCH_UPS)
 
+    async def step(self, timeout_ms: int) -> bool:
+        """One sync, which waits up to `timeout_ms` for news; whether it brought none. For who
+        must know when there is nothing more; not beside `run`."""
+        return await self._once(timeout_ms)
+
     async def run(self) -> None:
         """Syncs until cancelled.
 

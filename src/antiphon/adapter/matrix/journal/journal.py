@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.journal.schema import account
@@ -21,6 +22,36 @@ from antiphon.errors import LeaseLostError, StateError
 T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Whose journal it is, and how far it has come. `next_batch` is None before the first sync,
+    and where it was lost."""
+
+    user_id: UserId
+    device_id: str
+    next_batch: str | None
+    batches: int
+
+    @property
+    def cursor_lost(self) -> bool:
+        """Whether there were syncs, and it is not known where they stood."""
+        return self.next_batch is None and self.batches > 0
+
+
+def account_of(connection: Connection) -> Account | None:
+    """The journal's account; None before its first start. Reads what every schema has."""
+    columns = (account.c.user_id, account.c.device_id, account.c.next_batch, account.c.batch)
+    row = connection.execute(select(*columns).where(account.c.id == 1)).first()
+    return None if row is None else Account(UserId(row[0]), *row[1:])
+
+
+def foreign_account(found: str, wanted: str) -> StateError:
+    """The error for another account's journal."""
+    return StateError(
+        f"This state folder belongs to {found}, the settings name {wanted}. "
+        "Use another ANTIPHON_STATE_DIR for another account."
+    )
 
 
 class Journal:
@@ -88,10 +119,7 @@ def _take_lease(connection: Connection, user_id: UserId, device_id: str) -> tupl
         )
         return 1, False
     if row.user_id != user_id:
-        raise StateError(
-            f"This state folder belongs to {row.user_id}, the settings name {user_id}. "
-            "Use another ANTIPHON_STATE_DIR for another account."
-        )
+        raise foreign_account(row.user_id, user_id)
     epoch = int(row.epoch) + 1
     connection.execute(
         update(account).where(account.c.id == 1).values(epoch=epoch, device_id=device_id)
