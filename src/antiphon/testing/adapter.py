@@ -5,10 +5,11 @@ Each `running()` is one life of it over the same state folder."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from antiphon.adapter.matrix.report import Report
 from antiphon.adapter.matrix.service import serve
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock, SystemClock
@@ -43,7 +44,7 @@ class AdapterUnderTest:
         self.operations = ""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+    async def running(self) -> AsyncIterator[asyncio.Task[Report]]:
         """One life: ready inside the block, stopped cleanly after it. A failure of the adapter is
         raised at the end of the block, or at its start."""
         stop, ready = asyncio.Event(), asyncio.Event()
@@ -65,17 +66,26 @@ class AdapterUnderTest:
             await asyncio.wait([task])
         await task
 
-    async def crash(self, task: asyncio.Task[None]) -> None:
+    async def reconcile(self, within_s: float = 10.0) -> Report:
+        """A life that ends by itself when nothing is owed any more, or after `within_s`."""
+        return await self._run(lambda _: None, asyncio.Event(), until_idle=within_s)
+
+    async def crash(self, task: asyncio.Task[Report]) -> None:
         """Ends a life without any clean-up of the adapter's own (the tasks are cancelled where
         they stand); use inside `running`, then leave the block with `contextlib.suppress`."""
         task.cancel()
         await asyncio.wait([task])
 
-    async def _run(self, ready: object, stop: asyncio.Event) -> None:
-        assert callable(ready)
+    async def _run(
+        self,
+        ready: Callable[[str], None],
+        stop: asyncio.Event,
+        *,
+        until_idle: float | None = None,
+    ) -> Report:
         async with MatrixClient(self.homeserver) as client:
             client.use_token(self.token)
-            await serve(
+            return await serve(
                 self.settings,
                 self.state,
                 client,
@@ -85,4 +95,5 @@ class AdapterUnderTest:
                 self.clock,
                 ready,
                 stop,
+                until_idle=until_idle,
             )

@@ -81,7 +81,7 @@ class FakeAgent:
     that came, `starts` every run that was begun, `connections` counts those that were let in and
     `refused` those that were not. Knobs: `mute` (verb types that get no answer), `refusals` (verb
     type → errors for the next ones), `forgetful` (a cursor is always too old), `status` (an HTTP
-    status that refuses new connections)."""
+    status that refuses new connections), `redirect` (an address that new ones are sent to)."""
 
     def __init__(self, token: str = "token-of-the-surface") -> None:  # noqa: S107 (a test's)
         self.token = token
@@ -94,6 +94,7 @@ class FakeAgent:
         self.refusals: defaultdict[str, list[Error]] = defaultdict(list)
         self.forgetful = False
         self.status: HTTPStatus | None = None
+        self.redirect = ""
         self.threads: dict[str, FakeThread] = {}
         self.port = 0
         self._links: set[_Link] = set()
@@ -174,6 +175,11 @@ class FakeAgent:
         status = self.status
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             status = HTTPStatus.UNAUTHORIZED
+        if self.redirect:
+            self.refused += 1
+            moved = socket.respond(HTTPStatus.TEMPORARY_REDIRECT, "no\n")
+            moved.headers["Location"] = self.redirect
+            return moved
         if status is not None:
             self.refused += 1
             return socket.respond(status, "no\n")

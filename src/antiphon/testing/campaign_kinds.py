@@ -77,7 +77,7 @@ async def zombie(trial: Trial) -> None:
         first.send(signal.SIGCONT)
         await trial.finish()
         if not await first.down(5.0):
-            trial.problems.append(Violation("process", "", first.name, "a zombie goes on"))
+            trial.problems.append(Violation("zombie", "", "", "it goes on after another took over"))
     finally:
         await first.end()
     await trial.settled()

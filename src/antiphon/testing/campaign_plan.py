@@ -34,6 +34,7 @@ WEIGHTS = {
     "backup_restored": 4,
     "five_while_down": 4,
     "all_killed": 1,
+    "canaries_50": 1,
     "synapse_killed": 1,
 }
 EXCLUSIVE = frozenset({"all_killed", "synapse_killed"})

@@ -25,8 +25,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def caught(self) -> bool:
-        """Whether a promise was broken, and not the trial itself."""
-        return any(violation.kind != "campaign" for violation in self.violations)
+        """Whether a promise was broken, and it was not the trial or a process that broke."""
+        return any(v.kind not in ("campaign", "process") for v in self.violations)
 
     def line(self) -> str:
         """For the terminal."""

@@ -68,7 +68,8 @@ KINDS: dict[str, str] = {
     "no_record": "an answer that the agent knows nothing of",
     "memory": "the agent's memory of the chat is not the chat",
     "campaign": "the trial itself went wrong, and proves nothing",
-    "process": "a process ended by itself, or lived on when it must not",
+    "zombie": "a process goes on after another one took over",
+    "process": "a process ended by itself",
 }
 
 

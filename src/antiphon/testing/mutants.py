@@ -8,15 +8,13 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, update
 
 from antiphon.adapter.matrix import answer, runner, sync
-from antiphon.adapter.matrix.journal import inbound, outbox, turns
+from antiphon.adapter.matrix.journal import inbound, outbox
 from antiphon.adapter.matrix.journal import journal as journals
 from antiphon.adapter.matrix.journal.schema import account
 from antiphon.adapter.matrix.transport.client import MatrixClient
-from antiphon.core.model import TurnState
 from antiphon.crash import crash_point
 
 
@@ -50,35 +48,27 @@ def cursor_first() -> None:
 
 def not_frozen() -> None:
     """An answer is called fixed before its text is on disk."""
-    kept: dict[str, list[outbox.Entry]] = {}
-    deliver = runner.TurnRunner._deliver
+    kept: dict[str, list[tuple[Any, int]]] = {}
+    freeze, deliver = answer.AnswerWriter.freeze, runner.TurnRunner._deliver
+    put = outbox.put
 
-    def freeze(
-        self: Any,
-        connection: Connection,
-        parts: tuple[str, ...],
-        *,
-        notice: bool,
-        outcome: str,
-        code: str | None,
-        **_: Any,
-    ) -> bool:
-        expected = (TurnState.QUEUED, TurnState.RUNNING)
-        turn_id = self._turn.turn_id
-        if not turns.answer(connection, turn_id, outcome, code, expected=expected):
-            return False
-        kept[turn_id] = self._finals(parts, notice)
-        return True
+    def freezes(self: Any, connection: Connection, *more: Any, **named: Any) -> bool:
+        held = kept.setdefault(self._turn.turn_id, [])
+        _replace(outbox, "put", lambda _, entry, now_ms: held.append((entry, now_ms)))
+        try:
+            return freeze(self, connection, *more, **named)
+        finally:
+            _replace(outbox, "put", put)
 
     async def delivers(self: Any, turn: Any, *more: Any) -> Any:
-        def put(connection: Connection) -> None:
-            for entry in kept.pop(turn.turn_id, []):
-                outbox.put(connection, entry, self._clock.now_ms())
+        def late(connection: Connection) -> None:
+            for entry, now_ms in kept.pop(turn.turn_id, []):
+                put(connection, entry, now_ms)
 
-        await self._journal.write(put)
+        await self._journal.write(late)
         return await deliver(self, turn, *more)
 
-    _replace(answer.AnswerWriter, "freeze", freeze)
+    _replace(answer.AnswerWriter, "freeze", freezes)
     _replace(runner.TurnRunner, "_deliver", delivers)
 
 
@@ -99,16 +89,13 @@ def no_epoch() -> None:
 
 
 def replay() -> None:
-    """A first sync's history is answered as if it were new."""
-    commit_batch = inbound.commit_batch
-    make_filter = sync.sync_filter
+    """After a lost cursor a room's history is answered as if it were new."""
+    view, make_filter = inbound._view, sync.sync_filter
 
-    def commits(connection: Connection, batch: Any, *more: Any, **named: Any) -> Any:
-        if batch.since is None:
-            batch = msgspec.structs.replace(batch, since="lost")
-        return commit_batch(connection, batch, *more, **named)
+    def views(news: Any, since: str | None, *more: Any) -> Any:
+        return inbound._View(0) if since is None else view(news, since, *more)
 
-    _replace(inbound, "commit_batch", commits)
+    _replace(inbound, "_view", views)
     _replace(sync, "sync_filter", lambda _: make_filter(50))
 
 
