@@ -1,4 +1,5 @@
-"""The agent as a process: killed, stopped in order, started again, wrongly configured."""
+"""The agent as a process, on SQLite and on PostgreSQL: killed, stopped in order, started again,
+wrongly configured."""
 
 from __future__ import annotations
 
@@ -26,20 +27,22 @@ TWO_STEPS = Script(
 
 
 class Life:
-    """Starts agents on one folder and leaves none behind."""
+    """Starts agents on one folder and one database, and leaves none behind."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, database: str):
         self.folder = folder
+        self.database = database
         self.agents: list[AgentProcess] = []
 
     async def start(self, script: Script, **env: str) -> AgentProcess:
+        env = {"ANTIPHON_AGENT__DATABASE": self.database, **env}
         self.agents.append(await AgentProcess.start(self.folder, script, env))
         return self.agents[-1]
 
 
 @pytest.fixture
-async def life(tmp_path: Path) -> AsyncIterator[Life]:
-    lives = Life(tmp_path)
+async def life(tmp_path: Path, store_url: str) -> AsyncIterator[Life]:
+    lives = Life(tmp_path, store_url)
     yield lives
     for agent in lives.agents:
         await agent.kill()
@@ -214,14 +217,3 @@ async def test_a_wrong_setting_is_one_line_and_exit_code_2(
     assert says in errors
     assert "Traceback" not in errors
     assert errors.count("\n") == 1
-
-
-async def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
-    """A file that is no database is no start on a guess, and is left as it is."""
-    (tmp_path / "agent.db").write_bytes(b"this is no database, and must stay as it is\n" * 100)
-    code, errors = await run_agent(
-        ANTIPHON_STATE_DIR=str(tmp_path), ANTIPHON_AGENT__TOKEN="x", ANTIPHON_AGENT__PORT="0"
-    )
-    assert code in (1, 2)
-    assert "Traceback" not in errors
-    assert (tmp_path / "agent.db").read_bytes().startswith(b"this is no database")

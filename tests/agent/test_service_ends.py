@@ -127,7 +127,7 @@ async def test_a_step_that_will_not_close_is_left_behind(
 
 @pytest.mark.parametrize("when", ["running", "ended"])
 async def test_withdraw_erases_input_output_and_tool_data(tmp_path: Path, when: str) -> None:
-    """Nothing of the exchange is in the database or goes to the model; the id stays used."""
+    """Nothing of the exchange is on the disk or goes to the model; the id stays used."""
     call = Act(call=("c1", "effect", f'{{"note": "{MARK}", "say": "{MARK}"}}'))
     steps = ((Act(text=f"{MARK} 1"), call), (Act(text=f"{MARK} 2"), Act(gate="g")))
     engine = ScriptedEngine(Script((Rule(steps, when=MARK), say("fine"))))
@@ -138,7 +138,9 @@ async def test_withdraw_erases_input_output_and_tool_data(tmp_path: Path, when: 
         if when == "ended":
             engine.open("g")
             await client.end()
+        assert MARK.encode() in database_bytes(tmp_path)
         assert (await client.ask("run.withdraw", run_id="r1"))["type"] == "ok"
+        assert MARK.encode() not in database_bytes(tmp_path)
         if when == "running":
             end = (await client.end())[-1]
             assert (end["outcome"], end["text"]) == ("cancelled", "")
@@ -174,15 +176,17 @@ async def test_a_cursor_inside_a_withdrawn_run_gets_a_snapshot(tmp_path: Path) -
 
 @pytest.mark.parametrize("when", ["running", "ended", "unknown"])
 async def test_a_deleted_thread_is_gone_for_good(tmp_path: Path, when: str) -> None:
-    """All rows but the tombstone are erased; later verbs get `thread_gone`; deleting again is
-    `ok`."""
+    """All rows but the tombstone are erased, from the disk too; later verbs get `thread_gone`;
+    deleting again is `ok`."""
     engine = ScriptedEngine(SCRIPT)
     async with running_agent(tmp_path, engine) as agent, raw_client(agent.url) as client:
         if when == "running":
             await begun(client, engine, f"slow {MARK}")
         if when == "ended":
             await client.run("r1", MARK)
+        assert (MARK.encode() in database_bytes(tmp_path)) is (when != "unknown")
         assert (await client.ask("thread.delete"))["type"] == "ok"
+        assert MARK.encode() not in database_bytes(tmp_path)
         if when == "running":
             end = (await client.end())[-1]
             assert (end["outcome"], end["text"]) == ("cancelled", "")

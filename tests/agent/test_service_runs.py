@@ -276,11 +276,12 @@ async def test_an_internal_error_has_an_id_that_the_log_has_too(
 
 
 async def test_a_hanging_model_ends_by_the_deadline(tmp_path: Path) -> None:
-    """The step is closed, the text so far stays shown, and the error says so."""
-    script = Script((Rule(((Act(text="a"), Act(hang=True)),)),))
+    """The step is closed, the one error says so, and the thread goes on."""
+    script = Script((Rule(((Act(text="a"), Act(hang=True)),), when="hi"), say("fine")))
     engine = ScriptedEngine(script)
     async with running_agent(tmp_path, engine) as agent, raw_client(agent.url) as client:
         events = await client.run(settings={"deadline_s": 0.2})
+        assert (await client.run("r2", "next"))[-1]["text"] == "fine"
     assert (events[-1]["code"], events[-1]["retryable"]) == ("deadline", True)
     assert "0.2 seconds" in events[-1]["message"]
     assert (engine.running, engine.closed_early) == (0, 1)

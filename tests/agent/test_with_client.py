@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,7 +12,7 @@ from antiphon.agent_api.client import AgentClient
 from antiphon.agent_api.messages import InputPart
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.testing.agent_service import THREAD, TOKEN, AgentProcess
-from antiphon.testing.engine import Act, Rule, Script
+from antiphon.testing.engine import Act, Rule, Script, say
 
 
 async def test_one_subscription_lives_through_two_kills_of_the_agent(tmp_path: Path) -> None:
@@ -45,5 +47,67 @@ async def test_one_subscription_lives_through_two_kills_of_the_agent(tmp_path: P
         assert answer.text == "Look. \n\n" + "".join(f"w{n} " for n in range(9)) + "more end"
         assert (answer.status, answer.attempt, ends) == ("success", 3, 1)
         assert sum("effect" in line for line in agent.journal()) == 1
+    finally:
+        await agent.kill()
+
+
+TWO_STEPS = Rule(
+    (
+        (Act(text="Look. "), Act(call=("c1", "effect", "{}"))),
+        (Act(text="one ", gate="g1"), Act(words=9), Act(gate="g2"), Act(text="end")),
+    ),
+    when="go",
+)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A backup of the agent's database, taken while it runs."""
+    target.mkdir()
+    with (
+        sqlite3.connect(source / "agent.db") as here,
+        sqlite3.connect(target / "agent.db") as there,
+    ):
+        here.backup(there)
+    here.close()
+    there.close()
+
+
+async def test_an_agent_restored_from_an_older_backup_finishes_the_run(tmp_path: Path) -> None:
+    """The reader's cursor is ahead of what the agent knows. From a backup that has the run: it
+    goes on there, and the recorded tool is not run again. From one that has not: the run is begun
+    anew. Either way the reader gets one end, and no text of the lost history stays."""
+    script = Script((TWO_STEPS, say("hello")))
+    agent = await AgentProcess.start(tmp_path, script)
+    port = {"ANTIPHON_AGENT__PORT": str(urlsplit(agent.url).port)}
+    whole = "Look. \n\none " + "".join(f"w{n} " for n in range(9)) + "end"
+    copy(tmp_path / "state", tmp_path / "before")
+    answer = Answer("r1")
+    shown: list[str] = []
+    ends = 0
+    try:
+        async with AgentClient(
+            agent.url, TOKEN, clock=SystemClock(), chance=SystemChance()
+        ) as client:
+            with client.start(THREAD, "r1", (InputPart("go"),)) as events:
+                backups = ["middle", "before"]
+                async for event in events:
+                    answer.apply(event)
+                    shown.append(answer.text)
+                    ends += answer.over
+                    if answer.text.endswith("one ") and not (tmp_path / "middle").exists():
+                        copy(tmp_path / "state", tmp_path / "middle")
+                        agent.open("g1")
+                    if answer.text.endswith("w8 ") and backups:
+                        await agent.kill()
+                        shutil.rmtree(tmp_path / "state")
+                        shutil.copytree(tmp_path / backups.pop(0), tmp_path / "state")
+                        if not backups:
+                            agent.open("g2")
+                        agent = await AgentProcess.start(tmp_path, script, port)
+        assert (answer.text, answer.status, ends) == (whole, "success", 1)
+        assert all(text.count("one ") <= 1 and text.count("w0 ") <= 1 for text in shown)
+        # Once, and once more where its record was lost with the whole run.
+        assert sum("effect" in line for line in agent.journal()) == 2
+        assert [line["step"] for line in agent.journal() if "step" in line] == [0, 1, 1, 0, 1]
     finally:
         await agent.kill()

@@ -172,6 +172,21 @@ def test_events_of_another_run_change_nothing() -> None:
     assert answer.cursor is None
 
 
+def test_a_run_that_is_begun_anew_voids_everything() -> None:
+    """An agent restored from a backup may have lost the run: what was shown of it is gone."""
+    base = {"thread_id": THREAD, "run_id": "r1", "attempt": 1, "seq": 1}
+    answer = Answer("r1")
+    for frame in (
+        {"type": "run.started", "model": "m"},
+        {"type": "text.delta", "step": 0, "text": "lost"},
+        {"type": "tool.start", "step": 0, "call_id": "c1", "name": "clock"},
+        {"type": "run.started", "model": "m"},
+        {"type": "text.delta", "step": 0, "text": "new"},
+    ):
+        answer.apply(msgspec.convert({**base, **frame}, AnyEvent))
+    assert (answer.text, answer.tools) == ("new", ())
+
+
 def test_a_resumption_voids_texts_and_calls_of_its_step_and_above() -> None:
     """What belonged to whole steps stays, with the results of their tools."""
     base = {"thread_id": THREAD, "run_id": "r1", "attempt": 1, "seq": 1}

@@ -288,6 +288,29 @@ async def test_something_else_at_the_address_is_named(agent: FakeAgent) -> None:
             await client.check()
 
 
+async def test_a_redirect_is_not_followed(agent: FakeAgent) -> None:
+    """Questions and the token go to the address of the settings and to no other, wherever what
+    answers there points; within one host too."""
+    elsewhere: list[str] = []
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        elsewhere.append((await reader.read(65_536)).decode(errors="replace"))
+        writer.close()
+
+    server = await asyncio.start_server(other, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for target in (f"ws://localhost:{port}/agent_ws/", f"http://127.0.0.1:{port}/", "/other"):
+        agent.redirect = target
+        async with client_of(agent) as client:
+            with pytest.raises(AgentUnreachableError, match=r"HTTP 307.*ANTIPHON_AGENT__URL"):
+                await client.check()
+            with pytest.raises(AgentUnreachableError):
+                await client.cancel(THREAD, "r1")
+    assert elsewhere == []
+    server.close()
+    await server.wait_closed()
+
+
 async def test_changes_of_the_connection_are_told(agent: FakeAgent) -> None:
     """One call when it is there and one, with the reason, when it is lost."""
     heard: list[AntiphonError | None] = []

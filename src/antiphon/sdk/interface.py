@@ -91,15 +91,21 @@ class PlatformHealth(msgspec.Struct, frozen=True):
 
 
 class Platform(Protocol):
-    """The platform as a surface sees it."""
+    """The platform as a surface sees it.
+
+    `chat`, `new_session`, `move_chat` and `resolve` need whoever keeps chats and settings: they
+    raise DatabaseError where that is a database of ours which failed, and PlatformError where it
+    is asked over the network and did not answer or refused (`retryable` says whether the same call
+    may succeed later). Then nothing was changed, and the same call can be made again."""
 
     async def chat(self, place: Place) -> Chat:
-        """The chat of a place, made with a first session when it is new. Idempotent."""
+        """The chat of a place, made with a first session when it is new. Idempotent. Raises
+        PlatformError `wrong_surface` for a place of another surface, never to be retried."""
         ...
 
     async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
         """Begins another session of the chat and makes it current. Idempotent by `request_id`
-        (the id of the turn that asked). Raises PlatformError for an unknown chat."""
+        (the id of the turn that asked). Raises PlatformError `unknown_chat`."""
         ...
 
     async def move_chat(self, old: Place, new: Place) -> None:
