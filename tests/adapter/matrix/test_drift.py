@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from antiphon.adapter.matrix.journal.taking import Taker
+from antiphon.adapter.matrix.transport.events import Event
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.world import World, until
@@ -330,3 +332,50 @@ def upgrade(world: World, by: str, *, predecessor: str) -> str:
     new = world.server.rooms.new_room(by, [create, rules])
     world.server.event(world.room, "m.room.tombstone", by, {"replacement_room": new}, state_key="")
     return new
+
+
+# --- sync that misbehaves ------------------------------------------------------------------------
+
+
+async def test_an_event_that_breaks_the_journalling_stops_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone in a batch, between others, and in what is read back into a gap."""
+    real = Taker.take
+
+    def poisoned(taker: Taker, event: Event, pos: int) -> None:
+        if "poison" in str(event.content):
+            raise ValueError("poison")
+        real(taker, event, pos)
+
+    monkeypatch.setattr(Taker, "take", poisoned)
+    other = world.server.room(world.ada, world.bot)
+    async with world.adapter.running():
+        world.ask("poison")
+        world.ask("works", other)
+        await world.answered(1, other)
+    for text in ("one", "poison", "two"):
+        world.ask(text)
+    async with world.adapter.running():
+        await world.answered(2)
+    world.server.timeline_limit = 2
+    for text in ("three", "poison", "four", "five", "six"):
+        world.ask(text)
+    async with world.adapter.running():
+        await world.answered(6)
+    assert world.shown(other) == ["You said: works"]
+    answers = [f"You said: {text}" for text in ("one", "two", "three", "four", "five", "six")]
+    assert world.shown() == answers
+
+
+async def test_stale_sync_responses_answer_nothing_twice_and_make_no_hot_loop(
+    world: World,
+) -> None:
+    async with world.adapter.running():
+        world.ask("one")
+        await world.answered(1)
+        world.server.repeat_sync(world.bot, times=3)
+        world.ask("two")
+        await world.answered(2)
+    assert world.shown() == ["You said: one", "You said: two"]
+    assert len(world.server.asked("sync")) < 40

@@ -254,13 +254,35 @@ def _take(
     now_ms: int,
     result: Committed,
 ) -> None:
-    taker = Taker(
-        connection,
-        room_id,
-        intake,
-        now_ms,
-        encrypted=rooms.is_encrypted(connection, room_id),
-        result=result,
-    )
-    for pos, event in placed:
-        taker.take(event, pos)
+    """Takes events in order. One that breaks our own code (or is no data for the database) is
+    left out and reported; it stops neither the others nor the sync."""
+    try:
+        result.merge(_taken(connection, room_id, placed, intake, now_ms))
+    except POISON:
+        for pos, event in placed:
+            try:
+                result.merge(_taken(connection, room_id, [(pos, event)], intake, now_ms))
+            except POISON as error:
+                result.poisoned.append((room_id, f"{type(error).__name__}: {error}"[:300]))
+                connection.execute(
+                    update(inbound)
+                    .where(inbound.c.event_id == event.event_id)
+                    .values(state="ignored", event="")
+                )
+
+
+def _taken(
+    connection: Connection,
+    room_id: RoomId,
+    placed: Sequence[tuple[int, Event]],
+    intake: Intake,
+    now_ms: int,
+) -> Taken:
+    """What these events change, all of it or (where one raises) nothing."""
+    result = Taken()
+    with connection.begin_nested():
+        encrypted = rooms.is_encrypted(connection, room_id)
+        taker = Taker(connection, room_id, intake, now_ms, encrypted=encrypted, result=result)
+        for pos, event in placed:
+            taker.take(event, pos)
+    return result

@@ -48,6 +48,15 @@ class Taken(msgspec.Struct):
     redactions: bool = False
     debts: bool = False
 
+    def merge(self, more: Taken) -> None:
+        """Adds what other events have changed."""
+        self.queued.extend(more.queued)
+        self.interrupted.extend(more.interrupted)
+        self.answered.extend(more.answered)
+        self.skipped.extend(more.skipped)
+        self.redactions |= more.redactions
+        self.debts |= more.debts
+
 
 class Taker:
     """Takes the events of one room, oldest first, in one transaction."""
