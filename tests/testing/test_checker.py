@@ -294,6 +294,50 @@ def test_a_stopped_answer_may_be_silent_only_if_nothing_was_said(
     assert (kinds(facts(room)) == set()) == fine
 
 
+@pytest.mark.parametrize("left", ["message", "edit", "record", None])
+def test_what_is_left_of_a_redacted_exchange_is_seen(left: str | None) -> None:
+    room = good()
+    one = room.exchange()
+    room.asked[-1] = msgspec.structs.replace(one, expected="withdrawn")
+    if left != "record":
+        room.runs[-1] = msgspec.structs.replace(room.runs[-1], status="withdrawn", tag="", text="")
+    kept = {"message": room.events[-3:-2], "edit": room.events[-1:]}.get(left or "", [])
+    room.events = [
+        msgspec.structs.replace(e, content={}, unsigned={"redacted_because": {}})
+        if e.sender == BOT and e in room.events[-3:] and e not in kept
+        else e
+        for e in room.events
+    ]
+    assert kinds(facts(room)) == ({"kept"} if left else set())
+
+
+def edited(room: History, *, late: bool) -> Asked:
+    """A question that was edited before (or after) its old text was answered, and is so still."""
+    one = room.ask()
+    if late:
+        room.open(one, room.whole(one), final=True)
+    new = msgspec.structs.replace(one, tag="Q-aaaa-9", older=(one.tag,), edit="$edit")
+    room.events.append(Event("$edit", "m.room.message", "@ada:x", {"body": "* 9"}, 2000))
+    if not late:
+        room.open(one, room.whole(one), final=True)
+    room.record(one, room.whole(one))
+    room.asked[-1] = new
+    return new
+
+
+def test_an_answer_to_the_text_before_the_edit_is_seen() -> None:
+    room = good()
+    new = edited(room, late=False)
+    room.record(new, f"A:{new.tag} w0 END:{new.tag}")
+    assert kinds(facts(room)) == {"different"}
+
+
+def test_an_answer_that_was_whole_before_the_edit_may_stay() -> None:
+    room = good()
+    edited(room, late=True)
+    assert kinds(facts(room)) == set()
+
+
 def test_every_kind_of_the_rooms_and_the_record_is_caught_by_a_test_here() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
     of_the_runner = {"process", "campaign", "zombie"}

@@ -108,6 +108,29 @@ async def late_edit(trial: Trial) -> None:
     await trial.finish()
 
 
+async def changed(trial: Trial) -> None:
+    """Questions are edited and redacted before, while and after they are answered."""
+    await trial.start()
+    await trial.open_rooms()
+    for room in trial.rooms:
+        first = await trial.ask(room, trial.chance.choice(("words:40 gap:0.05", "words:6 gap:0")))
+        second = await trial.ask(room, trial.how())
+        await trial.ask(room, trial.how())
+        if trial.chance.random() < 0.8:
+            await trial.streaming(first)
+        else:
+            await trial.settled()
+        chosen = trial.chance.choice((first, second))
+        for _ in range(trial.chance.randint(1, 2)):
+            if trial.chance.random() < 0.6:
+                chosen = await trial.edit(room, chosen, trial.how())
+                await pause(trial.chance.uniform(0, 0.5))
+            else:
+                await trial.redact(room, chosen)
+                break
+    await trial.finish()
+
+
 async def cut_agent(trial: Trial) -> None:
     """The connection between adapter and agent is cut and stalled again and again."""
     tcp = trial.tcp
@@ -271,6 +294,7 @@ SCENARIOS: dict[str, Scenario] = {
     "kill": kill,
     "lost_response": lost_response,
     "late_edit": late_edit,
+    "changed": changed,
     "cut_agent": cut_agent,
     "freeze": freeze,
     "zombie": zombie,

@@ -12,6 +12,7 @@ from antiphon.testing.crash_points import Point
 KINDS: dict[str, str] = {
     "kill": "adapter or agent killed at a named point, then up to three times while recovering",
     "lost_response": "answers of the homeserver lost, late, cut off, replaced by errors",
+    "changed": "the question edited or redacted while it waits or is answered, with kills",
     "late_edit": "sends that the adapter takes for lost land seconds later",
     "cut_agent": "the connection between adapter and agent cut and stalled",
     "freeze": "adapter or agent stopped (SIGSTOP) in mid-answer and woken",
@@ -27,6 +28,7 @@ WEIGHTS = {
     "kill": 60,
     "lost_response": 10,
     "late_edit": 4,
+    "changed": 8,
     "cut_agent": 7,
     "freeze": 5,
     "zombie": 4,
@@ -88,10 +90,14 @@ def plan(
     tools = chance.random() < 0.25
     if kind == "canaries_50":
         rooms = 50
-    if kind != "kill":
+    if kind not in ("kill", "changed"):
         return Plan(seed, number, kind, rooms, tools=tools)
     targets = [Order(process, point.name) for point in points for process in point.processes]
     random.Random(f"{seed}:order").shuffle(targets)  # noqa: S311 - repeatable on purpose
+    if kind == "changed":
+        orders = [chance.choice(targets) for _ in range(chance.randint(0, 2))]
+        later = tuple(Order(o.process, f"{o.text}@{chance.randint(1, 4)}") for o in orders)
+        return Plan(seed, number, kind, rooms, later=later)
     target = targets[number % len(targets)]
     return _kill(seed, number, target, targets, rooms, tools, chance)
 

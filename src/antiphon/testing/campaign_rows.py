@@ -132,7 +132,7 @@ ROWS: tuple[Row, ...] = (
             f"{APP}::test_a_revoked_token_ends_it_with_a_clear_error",
         ),
     ),
-    Row("the question edited or redacted while answered"),
+    Row("the question edited or redacted while answered", kinds=("changed",)),
     Row(
         "malformed events, frames and settings",
         (
@@ -167,7 +167,7 @@ ROWS: tuple[Row, ...] = (
         ),
         ("backup_restored",),
     ),
-    Row("an edit of the question arrives between answer and delivery"),
+    Row("an edit of the question arrives between answer and delivery", kinds=("changed",)),
     Row(
         "homeserver slow (2 s a send)",
         (

@@ -24,7 +24,7 @@ from antiphon.testing.live import LiveUser
 
 TOKEN = "a-token-of-the-campaign-0123456789"  # noqa: S105 - of a test
 SETTLE_S = 40.0
-OPEN_ENDS = frozenset({"unanswered", "unfinished", "missing_part"})
+OPEN_ENDS = frozenset({"unanswered", "unfinished", "missing_part", "kept", "different"})
 
 
 class Room(msgspec.Struct):
@@ -150,6 +150,21 @@ class Trial:
         event_id = await room.person.say(room.room_id, text or f"{tag} {how}".strip())
         self.asked.append(Asked(room.room_id, event_id, tag, expected))
         return tag
+
+    async def edit(self, room: Room, tag: str, how: str) -> str:
+        """Edits a question into another one, and gives that one's tag."""
+        at, one = next((i, one) for i, one in enumerate(self.asked) if one.tag == tag)
+        room.asked += 1
+        new = f"Q-{room.canary}-{room.asked}"
+        edit = await room.person.edit(room.room_id, one.event_id, f"{new} {how}")
+        self.asked[at] = msgspec.structs.replace(one, tag=new, older=(*one.older, tag), edit=edit)
+        return new
+
+    async def redact(self, room: Room, tag: str) -> None:
+        """Redacts a question."""
+        at, one = next((i, one) for i, one in enumerate(self.asked) if one.tag == tag)
+        await room.person.redact(room.room_id, one.event_id)
+        self.asked[at] = msgspec.structs.replace(one, expected="withdrawn")
 
     async def ask_each(self, count: int, how: str = "") -> None:
         """Asks `count` questions in each room, one after the other, the rooms side by side."""

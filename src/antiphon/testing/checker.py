@@ -16,18 +16,22 @@ from antiphon.core.render.split import split
 from antiphon.testing.checker_history import Message, messages, texts
 from antiphon.testing.checker_record import TAG, RunRecord
 
-Expected = Literal["answer", "stoppable", "reply", "nothing"]
+Expected = Literal["answer", "stoppable", "reply", "nothing", "withdrawn"]
 """What a message is owed: one answer; one answer or its end by `!stop`; one reply that no model
-wrote; nothing at all (history from before the bot was invited)."""
+wrote; nothing at all (history from before the bot was invited); that nothing is left (redacted)."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A message that was sent to the bot; `tag` names it in the model's words."""
+    """A message that was sent to the bot; `tag` names it in the model's words.
+
+    An edited one has its newest tag, those `older`, and the id of its last `edit`."""
 
     room_id: str
     event_id: str
     tag: str
     expected: Expected = "answer"
+    older: tuple[str, ...] = ()
+    edit: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -62,6 +66,7 @@ KINDS: dict[str, str] = {
     "different": "the answer is not what the agent recorded",
     "order": "an answer begins before the one that it follows has ended",
     "foreign_words": "a word of another chat stands in the room",
+    "kept": "words of a redacted exchange can still be read",
     "unasked": "the bot said something that nobody asked for",
     "asked_twice": "the agent was given one question as two runs",
     "model_again": "the model was called again for what was recorded",
@@ -113,7 +118,13 @@ class _Room:
         return self._found
 
     def _one(self, one: Asked, parts: list[Message]) -> None:
+        if one.expected == "withdrawn":
+            self._withdrawn(one, parts)
+            return
         run = self._runs.get(one.tag)
+        if one.older and self._came_late(one, parts):
+            # It was edited after it had been answered: the answer stays.
+            run = next((self._runs[tag] for tag in one.older[::-1] if tag in self._runs), run)
         if not parts:
             silent = one.expected == "stoppable" and (
                 run is None or (run.status == "cancelled" and not run.text)
@@ -139,6 +150,26 @@ class _Room:
         if one.expected != "reply":
             self._content(one, tuple(message.body for message in parts), run)
 
+    def _withdrawn(self, one: Asked, parts: list[Message]) -> None:
+        """A redacted question leaves nothing, neither in the room nor with the agent."""
+        for message in parts:
+            self._add("kept", one.tag, f"{message.event_id}: {message.body[:80]!r}")
+        for tag in (one.tag, *one.older):
+            if any(tag in TAG.findall(text)[:1] for text in texts(self._events, self._facts.bot)):
+                self._add("kept", tag, "an edit of its answer is readable")
+            run = self._runs.get(tag)
+            if run is not None and not self._facts.rewound:
+                self._add("kept", tag, f"the agent remembers it: {run.status}")
+
+    def _came_late(self, one: Asked, parts: list[Message]) -> bool:
+        """Whether its last edit stands in the history after the whole answer."""
+        ids = [event.event_id for event in self._events]
+        return (
+            bool(parts)
+            and one.edit in ids
+            and ids.index(one.edit) > max(message.settled_at for message in parts)
+        )
+
     def _content(self, one: Asked, bodies: tuple[str, ...], run: RunRecord | None) -> None:
         if run is None:
             if not self._facts.rewound:
@@ -159,7 +190,7 @@ class _Room:
                 one.tag,
                 f"{run.status}: shown {bodies[-1][-80:]!r}, recorded {wanted[-1][-80:]!r}",
             )
-        if run.status == "success" and not self._facts.rewound:
+        if run.status == "success" and run.tag == one.tag and not self._facts.rewound:
             self._memory(one, run)
 
     def _memory(self, one: Asked, run: RunRecord) -> None:
@@ -167,7 +198,9 @@ class _Room:
         said = next((w for w in run.text.split() if w.startswith("tags=")), None)
         if said is None:
             return
-        known = said.removeprefix("tags=").split(",")
+        gone = {tag for other in self._asked for tag in other.older}
+        gone |= {other.tag for other in self._asked if other.expected == "withdrawn"}
+        known = [tag for tag in said.removeprefix("tags=").split(",") if tag not in gone]
         before = [other for other in self._asked if other.expected in ("answer", "stoppable")]
         before = before[: before.index(one) + 1]
         names = [other.tag for other in before]
@@ -193,7 +226,7 @@ class _Room:
             end = max(end, *(message.settled_at for message in parts))
 
     def _foreign(self) -> None:
-        own = {one.tag for one in self._asked}
+        own = {tag for one in self._asked for tag in (one.tag, *one.older)}
         for text in texts(self._events, self._facts.bot):
             for tag in set(TAG.findall(text)) - own:
                 self._add("foreign_words", tag, repr(text[:120]))
@@ -209,7 +242,7 @@ def _record(facts: Facts) -> list[Violation]:
     """What the agent's record says by itself."""
     found: list[Violation] = []
     seen: dict[str, RunRecord] = {}
-    known = {one.tag: one for one in facts.asked}
+    known = {tag: one for one in facts.asked for tag in (one.tag, *one.older)}
     for run in facts.runs:
         if run.status == "withdrawn":
             continue
