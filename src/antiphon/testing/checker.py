@@ -113,7 +113,7 @@ class _Room:
                 answers[turn].append(message)
         for turn, one in turns.items():
             self._one(one, answers[turn])
-        self._order([answers[turn] for turn, one in turns.items() if one.expected != "reply"])
+        self._order([(one, answers[t]) for t, one in turns.items() if one.expected != "reply"])
         self._foreign()
         return self._found
 
@@ -209,21 +209,24 @@ class _Room:
             for name in names
             if name == one.tag or (name in self._runs and self._runs[name].status == "success")
         ]
+        if any(other.older for other in self._asked):
+            # An edited question is answered when it is, so that only the end is certain.
+            names, must = [*known[:-1], one.tag], [one.tag]
         in_order = [name for name in names if name in known]
         if known != in_order or any(name not in known for name in must):
             self._add("memory", one.tag, f"the model saw {known}, the chat was {names}")
 
-    def _order(self, answers: list[list[Message]]) -> None:
-        """Answers come whole, one after the other, as their questions do."""
+    def _order(self, answers: list[tuple[Asked, list[Message]]]) -> None:
+        """Answers come whole, one after the other, as their questions do. (One that was edited
+        may be answered anew, in its old place, after later ones.)"""
         end = -1
-        for parts in answers:
+        for one, parts in answers:
             if not parts:
                 continue
             begin = min(message.at for message in parts)
             if begin <= end:
-                tag = parts[0].body.split(" ")[0]
-                self._add("order", tag, f"opened at {begin}, the one before ended at {end}")
-            end = max(end, *(message.settled_at for message in parts))
+                self._add("order", one.tag, f"opened at {begin}, the one before ended at {end}")
+            end = max(end, *(message.at if one.older else message.settled_at for message in parts))
 
     def _foreign(self) -> None:
         own = {tag for one in self._asked for tag in (one.tag, *one.older)}
