@@ -1,11 +1,19 @@
-"""`antiphon matrix run`."""
+"""`antiphon matrix run` and `antiphon matrix reconcile`."""
 
 from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
 
 import click
 
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
+from antiphon.errors import EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from antiphon.adapter.matrix.report import Report
+    from antiphon.settings import AgentSettings, General, MatrixSettings
 
 
 @click.group()
@@ -19,13 +27,69 @@ def run_adapter(options: Options) -> None:
     """Answer in Matrix rooms until stopped; prints `ready URL`.
 
     The URL is that of the operations port with /health and /metrics."""
+    general, own, agent = _settings(options)
+
+    from antiphon.adapter.matrix.app import run
+
+    async def serve(stop: asyncio.Event) -> None:
+        await run(general, own, agent, ready=announce, stop=stop)
+
+    run_service(serve)
+
+
+@matrix.command()
+@click.option("--dry-run", is_flag=True, help="Say what there is to do, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest wait for the homeserver, and then for the work.",
+)
+@click.pass_obj
+def reconcile(options: Options, dry_run: bool, as_json: bool, wait_s: float) -> int:
+    """Compare rooms and journal, finish what is owed, print a report, and end.
+
+    Every start of the adapter does the same; this is for doing it without staying. Adopts and
+    closes rooms, decides invites, reads back what was missed, finishes what was begun and answers
+    what waits. No adapter may run meanwhile (--dry-run: it may). Exit code 1 when something stays
+    owed: the report says what, and a later run takes it up."""
+    general, own, agent = _settings(options)
+    if dry_run:
+        from antiphon.adapter.matrix.preview import preview
+        from antiphon.clock import SystemClock
+
+        _print(asyncio.run(preview(general, own, SystemClock())), as_json)
+        return EXIT_OK
+
+    from antiphon.adapter.matrix.app import run
+
+    reports: list[Report] = []
+
+    async def work(stop: asyncio.Event) -> None:
+        report = await run(general, own, agent, stop=stop, until_idle=wait_s)
+        if report is not None:
+            reports.append(report)
+
+    run_service(work)
+    for report in reports:
+        _print(report, as_json)
+    whole = any(report.left is not None and report.left.nothing for report in reports)
+    return EXIT_OK if whole else EXIT_FAILED
+
+
+def _print(report: Report, as_json: bool) -> None:
+    click.echo(report.as_json().decode() if as_json else "\n".join(report.lines()))
+
+
+def _settings(options: Options) -> tuple[General, MatrixSettings, AgentSettings]:
+    """What the adapter reads: its own section, and how the agent is reached."""
     source, general = prepare(options, "matrix")
 
     from antiphon.settings import AgentSettings, MatrixSettings, section
 
     own = section(source, "matrix", MatrixSettings)
-    agent = section(source, "agent", AgentSettings, only=("url", "token"))
-
-    from antiphon.adapter.matrix.app import run
-
-    run_service(lambda stop: run(general, own, agent, ready=announce, stop=stop))
+    return general, own, section(source, "agent", AgentSettings, only=("url", "token"))

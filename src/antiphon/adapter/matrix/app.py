@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from antiphon.adapter.matrix.service import serve
+from antiphon.adapter.matrix.journal.journal import (
+    MIGRATIONS,
+    Account,
+    account_of,
+    foreign_account,
+)
+from antiphon.adapter.matrix.report import Report
+from antiphon.adapter.matrix.service import JOURNAL, serve
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock, SystemChance, SystemClock
 from antiphon.core.ids import UserId
 from antiphon.crash import crash_point
-from antiphon.db import StateLock
-from antiphon.errors import HomeserverUnreachableError, SettingsError
+from antiphon.db import StateLock, database_url
+from antiphon.db.peek import peek
+from antiphon.errors import HomeserverError, HomeserverUnreachableError, SettingsError
 from antiphon.sdk.real import open_platform
 from antiphon.settings import AgentSettings, General, MatrixSettings
 from antiphon.telemetry import logger
@@ -34,21 +42,28 @@ async def run(
     *,
     ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
-) -> None:
+    until_idle: float | None = None,
+) -> Report | None:
     """Runs the adapter until `stop` is set (or SIGTERM or SIGINT where `stop` is None).
 
-    `ready` is called with the operations URL once the first sync is journalled. Raises
-    SettingsError, StateError, LoginError, TokenRevokedError, AgentRefusedError and what the
-    database raises."""
+    `ready` is called with the operations URL once the first sync is journalled. With `until_idle`
+    it ends when nothing is owed any more, or after that many seconds, and waits for no homeserver
+    that is away (HomeserverUnreachableError). Gives the report of its start, None where it was
+    stopped before. Raises SettingsError, StateError, LoginError, TokenRevokedError,
+    AgentRefusedError and what the database raises."""
     state = general.state_path()
     clock, chance = SystemClock(), SystemChance()
     stop = stop or _stop_on_signals()
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock.acquire(state, SURFACE, what="A Matrix adapter"))
+        account = await known_account(matrix, state)
         client = await stack.enter_async_context(MatrixClient(matrix.homeserver))
-        signed_in = await _unless(stop, _sign_in(client, matrix, state, clock))
+        patient = until_idle is None
+        signed_in = await _unless(
+            stop, _sign_in(client, matrix, state, account, clock, patient=patient)
+        )
         if signed_in is None:
-            return
+            return None
         platform = await stack.enter_async_context(
             open_platform(
                 general,
@@ -59,7 +74,7 @@ async def run(
                 chance=chance,
             )
         )
-        await serve(
+        return await serve(
             matrix,
             state,
             client,
@@ -69,30 +84,58 @@ async def run(
             clock,
             ready or (lambda _: None),
             stop,
+            until_idle=until_idle,
         )
 
 
-async def _sign_in(
-    client: MatrixClient, matrix: MatrixSettings, state: Path, clock: Clock
-) -> login.StoredLogin:
-    """Signs in, and keeps the login.
+async def known_account(matrix: MatrixSettings, state: Path) -> Account | None:
+    """Whose journal there is, before anything is signed in or changed; None where there is none.
 
-    A homeserver that has worked before is waited for: after a power cut it may come up later than
-    we do. One that never has is taken for a wrong setting (SettingsError)."""
+    Raises StateError where it is of another account than the settings name, and what opening the
+    journal would raise."""
+    url = database_url(matrix.database, state, JOURNAL)
+    account = await peek(url, MIGRATIONS, account_of, any_schema=True)
+    if account and matrix.user and not login.is_same_user(matrix.user, account.user_id):
+        raise foreign_account(account.user_id, matrix.user)
+    return account
+
+
+async def _sign_in(
+    client: MatrixClient,
+    matrix: MatrixSettings,
+    state: Path,
+    account: Account | None,
+    clock: Clock,
+    *,
+    patient: bool,
+) -> login.StoredLogin:
+    """Signs in, and keeps the login; on the device of the journal where the file is lost.
+
+    A homeserver that has worked before is waited for if we are `patient`: after a power cut it may
+    come up later than we do. One that never has is taken for a wrong setting (SettingsError)."""
     stored = login.load(state)
     pause = 1.0
     while True:
         try:
-            signed_in = await login.sign_in(client, matrix, stored)
+            signed_in = await login.sign_in(
+                client, matrix, stored, known_device=account.device_id if account else None
+            )
         except HomeserverUnreachableError as error:
             if stored is None or stored.homeserver != client.homeserver:
                 raise SettingsError(
                     f"{error.message} Check [matrix] homeserver and that it runs, then start again."
                 ) from error
+            if not patient:
+                raise
             logger("matrix").warning("homeserver_away", error=error.message, again_in_s=pause)
             await clock.sleep(pause)
             pause = min(LONGEST_PAUSE_S, pause * 2)
         else:
+            if account is not None and account.user_id != signed_in.user_id:
+                if not matrix.access_token and signed_in != stored:
+                    with suppress(HomeserverError):
+                        await client.logout()  # the device that we have just made there
+                raise foreign_account(account.user_id, signed_in.user_id)
             if signed_in != stored:
                 crash_point("login.before_saved")
                 login.save(state, signed_in)

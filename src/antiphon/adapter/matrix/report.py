@@ -128,9 +128,9 @@ class Report(msgspec.Struct, kw_only=True):
         if self.nothing:
             lines.append("Nothing to do: all is as it should be.")
         elif self.dry_run:
-            lines += _indented("Nothing was changed. To do:", self._found() + self.owed.lines())
+            lines += _indented("Nothing was changed. To do:", self._found())
         else:
-            lines += _indented("Found:", self._found() + self.owed.lines())
+            lines += _indented("Found:", self._found())
             lines += _indented("Done:", [f"turns {end}: {n}" for end, n in self.ended.items()])
             if self.left is not None:
                 lines += _indented("Left:", [*self.left.lines(), *self.waits])
@@ -173,7 +173,8 @@ class Report(msgspec.Struct, kw_only=True):
             verdict = "to accept" if invite.allowed else "to decline ([matrix] allow)"
             by = f" by {invite.inviter}" if invite.inviter else ""
             lines.append(f"invite into {invite.room_id}{by}: {verdict}")
-        return lines + [f"{text}: {number}" for text, number in counts.items() if number]
+        lines += [f"{text}: {number}" for text, number in counts.items() if number]
+        return lines + msgspec.structs.replace(self.owed, invites=()).lines()
 
 
 def _indented(head: str, lines: Sequence[str]) -> list[str]:

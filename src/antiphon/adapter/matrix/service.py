@@ -42,6 +42,9 @@ from antiphon.sdk.interface import Platform
 from antiphon.settings import MatrixSettings
 from antiphon.telemetry import logger
 
+JOURNAL = "matrix.db"
+"""The journal's file in the state folder, where the settings name no database."""
+
 
 async def serve(
     matrix: MatrixSettings,
@@ -69,7 +72,7 @@ async def serve(
     metrics = Metrics()
     intake = Intake(me, device_id, allow, STANDARD, answers_edits=matrix.answer_edits)
     async with AsyncExitStack() as stack:
-        url = database_url(matrix.database, state, "matrix.db")
+        url = database_url(matrix.database, state, JOURNAL)
         journal = await Journal.open(url, me, device_id)
         stack.push_async_callback(journal.close)
         crash_point("journal.opened")
@@ -113,6 +116,8 @@ async def serve(
             )
             sync = SyncLoop(me, client, journal, intake, metrics, clock, watch, dispatch.committed)
             group.create_task(_meet(platform))
+            if report.device_changed:
+                log.warning("device_changed", hint="what was sent is known from the rooms alone")
             log.info("started", user=me, device=device_id, operations=address)
             async with _homeserver_within(until_idle):
                 await sync.catch_up()

@@ -133,9 +133,11 @@ class MatrixClient:
         filter: str,  # noqa: A002 - the API's own name for it
         timeout_ms: int,
         full_state: bool = False,
+        set_presence: str | None = None,
     ) -> SyncResponse:
         """News since the cursor `since` (None: everything from the start), waiting up to
-        `timeout_ms` for some. `filter` is a filter's id or the filter itself as JSON.
+        `timeout_ms` for some. `filter` is a filter's id or the filter itself as JSON;
+        `set_presence` what others see of us meanwhile (by default online).
 
         Asking again with the same `since` gives the same events. With a `since`, the homeserver
         deletes the to-device messages before it."""
@@ -144,6 +146,8 @@ class MatrixClient:
             query["since"] = since
         if full_state:
             query["full_state"] = "true"
+        if set_presence is not None:
+            query["set_presence"] = set_presence
         margin = SYNC_MARGIN_S if since is not None and not full_state else INITIAL_SYNC_MARGIN_S
         return parse_sync(
             await self._http.ask_raw(

@@ -30,30 +30,23 @@ class StoredLogin(msgspec.Struct, frozen=True):
 
 
 async def sign_in(
-    client: MatrixClient, settings: MatrixSettings, stored: StoredLogin | None
+    client: MatrixClient,
+    settings: MatrixSettings,
+    stored: StoredLogin | None,
+    *,
+    known_device: str | None = None,
 ) -> StoredLogin:
     """Signs `client` in and gives the login to store; the client's token is set.
 
-    In this order: the access token from the settings; the stored token, if it is of the same user
-    and homeserver and still works; the password, with the stored device's id if it is of the same
-    user. Raises LoginError when the homeserver accepts none of it or it is another user's,
-    SettingsError when the settings name no user or neither password nor token."""
-    if settings.access_token:
-        return await _by_token(client, settings)
-    if not settings.user:
-        raise SettingsError("No account is set. Set [matrix] user and password, or access_token.")
+    In this order: what `resume` finds; the password, with the stored device's id if it is of the
+    same user, else with `known_device` (of the account, from where else it is known). Raises
+    LoginError when the homeserver accepts none of it or it is another user's, SettingsError when
+    the settings name no user or neither password nor token."""
+    found = await resume(client, settings, stored)
+    if found is not None:
+        return found
     if stored is not None and not is_same_user(settings.user, stored.user_id):
         stored = None
-    if stored is not None and stored.homeserver == client.homeserver:
-        client.use_token(stored.access_token)
-        try:
-            who = await client.whoami()
-        except TokenRevokedError:
-            client.use_token(None)
-        else:
-            if (who.user_id, who.device_id) == (stored.user_id, stored.device_id):
-                return stored
-            client.use_token(None)
     if not settings.password:
         why = "The stored login no longer works" if stored is not None else "There is no login yet"
         raise SettingsError(
@@ -63,7 +56,7 @@ async def sign_in(
     login = await client.login_password(
         settings.user,
         settings.password,
-        device_id=stored.device_id if stored is not None else None,
+        device_id=stored.device_id if stored is not None else known_device,
         device_name=DEVICE_NAME,
     )
     if not is_same_user(settings.user, login.user_id):
@@ -72,6 +65,34 @@ async def sign_in(
             "Set [matrix] user to the account's own ID."
         )
     return StoredLogin(login.user_id, login.device_id, login.access_token, client.homeserver)
+
+
+async def resume(
+    client: MatrixClient, settings: MatrixSettings, stored: StoredLogin | None
+) -> StoredLogin | None:
+    """Signs `client` in with a login that exists: the access token from the settings, else the
+    stored token, if it is of the same user and homeserver and still works. None where only
+    another login would help; nothing is changed anywhere then. Raises as `sign_in`."""
+    if settings.access_token:
+        return await _by_token(client, settings)
+    if not settings.user:
+        raise SettingsError("No account is set. Set [matrix] user and password, or access_token.")
+    if (
+        stored is None
+        or not is_same_user(settings.user, stored.user_id)
+        or stored.homeserver != client.homeserver
+    ):
+        return None
+    client.use_token(stored.access_token)
+    try:
+        who = await client.whoami()
+    except TokenRevokedError:
+        client.use_token(None)
+        return None
+    if (who.user_id, who.device_id) == (stored.user_id, stored.device_id):
+        return stored
+    client.use_token(None)
+    return None
 
 
 async def _by_token(client: MatrixClient, settings: MatrixSettings) -> StoredLogin:
