@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, inspect
 
+from antiphon.crash import crash_point
 from antiphon.db import identity, postgres, sqlite
 from antiphon.errors import SchemaTooNewError
 
@@ -48,9 +49,12 @@ def upgrade(
         if found.revision is not None and found.revision > target:
             raise too_new(where, found.revision, target)
         if found.revision != target:
+            crash_point("schema.before_upgrade")
             _run(connection, migrations, target)
         if not found.name:
             identity.write(connection, store)
+        crash_point("schema.before_commit")
+    crash_point("schema.committed")
 
 
 def too_new(where: str, found: str, known: str) -> SchemaTooNewError:

@@ -21,6 +21,7 @@ from antiphon.adapter.matrix.sync import SyncLoop
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
 from antiphon.core.ids import RoomId, UserId
+from antiphon.crash import crash_point
 from antiphon.errors import HomeserverUnreachableError, RateLimitedError
 from antiphon.sdk.interface import Platform
 from antiphon.telemetry import logger
@@ -52,7 +53,9 @@ async def settle(
             result.adopted.append(room_id)
         return result
 
+    crash_point("reconcile.before_commit")
     await committed(await journal.write(compare))
+    crash_point("reconcile.committed")
     report.owed = await journal.read(owed)
     report.invites = [
         Invite(room_id, inviter or None, bool(inviter) and intake.allows(UserId(inviter or "")))
