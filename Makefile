@@ -3,7 +3,7 @@
 ARGS ?=
 RUN := VIRTUAL_ENV= scripts/uv run --quiet --no-sync
 
-.PHONY: help demo test check format docs docs-check bench crash lock setup
+.PHONY: help demo test check format docs docs-check bench crash crash-docs lock setup
 
 help:
 	@echo "make demo    try it: a homeserver, the agent and a chat, all on this machine"
@@ -54,6 +54,10 @@ crash: setup
 	@$(RUN) python -m antiphon.testing.campaign --seed $(SEED) --trials $(TRIALS) --jobs $(JOBS) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(KINDS),--kinds $(KINDS)) \
 		$(if $(MUTANT),--mutant $(MUTANT)) $(if $(MUTANTS),--mutants) $(if $(JSON),--json $(JSON))
+
+# JSON=: the results that are written into docs/reliability.md.
+crash-docs: setup
+	@$(RUN) python -m antiphon.testing.campaign --write-docs $(JSON)
 
 lock:
 	@scripts/uv lock

@@ -76,12 +76,13 @@ def test_the_points_cover_both_processes_and_no_name_is_used_twice_by_accident()
     assert [point.name for point in points if len(point.modules) > 1] == []
 
 
-def test_every_point_is_documented() -> None:
-    """docs/reliability.md lists exactly the points of the source (`--write-docs` writes it)."""
+def test_the_page_lists_exactly_the_points_that_there_are() -> None:
+    """A point that is dropped by a rewrite is missed here; `make crash-docs` writes the page."""
     page = PAGE.read_text(encoding="utf-8")
-    for line in points_table(crash_points()).splitlines()[2:]:
-        assert line.rsplit("|", 2)[0] in page, line
-    assert page.count("| `") >= len(crash_points())
+    listed = page.partition("<!-- points: generated -->")[2].partition("<!-- points: end")[0]
+    rows = [line.split("|")[1:3] for line in listed.splitlines() if line.startswith("| `")]
+    wanted = [line.split("|")[1:3] for line in points_table(crash_points()).splitlines()[2:]]
+    assert rows == wanted
 
 
 def test_a_campaign_comes_to_every_point_in_turn() -> None:

@@ -163,10 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="a fault in the code")
     parser.add_argument("--mutants", action="store_true", help="every mutant, until it is caught")
     parser.add_argument(
-        "--write-docs", type=Path, nargs="+", metavar="JSON", help="only write these results down"
+        "--write-docs", type=Path, nargs="*", metavar="JSON", help="only write these results down"
     )
     options = parser.parse_args(arguments)
-    if options.write_docs:
+    if options.write_docs is not None:
         write_docs(
             [msgspec.json.decode(file.read_bytes(), type=Result) for file in options.write_docs]
         )

@@ -105,9 +105,13 @@ def campaign_text(results: Sequence[Result]) -> str:
 
 
 def write_docs(results: Sequence[Result], page: Path = PAGE) -> None:
-    """Writes the results into the page."""
-    whole = merged(results)
+    """Writes the results into the page; without any, only the points and the faults, anew."""
     text = page.read_text(encoding="utf-8")
+    if not results:
+        text = section(text, "points", points_table(crash_points()))
+        page.write_text(section(text, "faults", faults_table(ROWS, {})), encoding="utf-8")
+        return
+    whole = merged(results)
     text = section(text, "campaign", campaign_text(results))
     text = section(text, "faults", faults_table(ROWS, whole.kinds))
     text = section(text, "points", points_table(crash_points(), whole.points))

@@ -124,6 +124,7 @@ async def serve(
                 await reconcile.settle(client, journal, intake, clock, report, dispatch.committed)
             log.info("reconciled", **{what: n for what, n in report.counts().items() if n})
             metrics.reconciled(report.counts(), clock.now_ms() / 1000)
+            crash_point("catchup.done")
             await dispatch.open()
             workers: tuple[Coroutine[Any, Any, None], ...] = (
                 sync.run()
