@@ -8,6 +8,19 @@ import signal
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
+
+
+class Ended(NamedTuple):
+    """How a command ended that ran to its end by itself. `said`: the last line of its errors."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return (self.err.splitlines() or [""])[-1]
 
 
 class Process:
@@ -52,6 +65,24 @@ class Process:
             raise RuntimeError(f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}")
         self.url = line.decode().removeprefix("ready ").strip()
         return self.url
+
+    async def once(self, *args: str, timeout_s: float = 60.0) -> Ended:
+        """Runs a command with this process's settings to its end (by default the process's own
+        one, for a start that is refused)."""
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "antiphon", *(args or self._args)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._env,
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, err = await child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+        return Ended(child.returncode or 0, out.decode(), err.decode())
 
     async def stop(self) -> int:
         """SIGTERM; waits for its end. Gives the exit code."""
