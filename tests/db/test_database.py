@@ -105,22 +105,38 @@ async def test_after_close_it_refuses(database: Database) -> None:
 
 async def test_processes_that_start_at_once_make_the_tables_once(store_url: str) -> None:
     """Each of them finds the whole schema, whoever was first."""
-    script = (
-        "import asyncio, sys; from pathlib import Path; from antiphon.db import Database\n"
-        "async def main():\n"
-        "    database = await Database.open(sys.argv[1], Path(sys.argv[2]))\n"
-        "    await database.close()\n"
-        "asyncio.run(main())\n"
-    )
+    pipe = asyncio.subprocess.PIPE
     started = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", script, store_url, str(AGENT), stderr=asyncio.subprocess.PIPE
+            *(sys.executable, "-c", OPENS, store_url, str(AGENT)),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
         )
         for _ in range(4)
     ]
     for process in started:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+    for process in started:
         _, errors = await process.communicate()
         assert process.returncode == 0, errors.decode()
+
+
+OPENS = """
+import asyncio, sys
+from pathlib import Path
+import alembic.config, alembic.runtime.environment, alembic.script
+from antiphon.db import Database
+async def main():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    await (await Database.open(sys.argv[1], Path(sys.argv[2]))).close()
+asyncio.run(main())
+"""
 
 
 async def test_a_server_that_ends_the_connections_is_used_again(

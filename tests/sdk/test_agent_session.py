@@ -16,7 +16,7 @@ from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.agent_session import SENTENCES, AgentSession
 from antiphon.sdk.interface import Outcome, Progress, ResolvedSettings, Run, ToolUse
 from antiphon.testing.agent import FakeAgent
-from antiphon.testing.script import Crash, Cut, NextStep
+from antiphon.testing.script import Crash, Cut, Late, NextStep
 
 THREAD = ThreadId("thread-0000000001")
 LIMITS = Limits(connect_s=1, verb_s=1, backoff_s=0.02, backoff_max_s=0.1)
@@ -153,6 +153,22 @@ async def test_cuts_and_crashes_do_not_show(agent: FakeAgent, session: AgentSess
     last = await last_of(session, a_run())
     assert last.text == "one two four"
     assert len(agent.starts) == 1
+
+
+async def test_late_frames_of_an_older_attempt_are_never_shown(
+    agent: FakeAgent, session: AgentSession
+) -> None:
+    """What an attempt that was given up still sends is dropped, and nothing is asked for again."""
+    gate = asyncio.Event()
+    agent.reply("void ", Crash(), "one ", Late("no!"), "two", gate)
+    shown: list[str] = []
+    async for progress in session.answer(a_run()):
+        shown.append(progress.text)
+        if progress.text == "one two":
+            gate.set()
+    assert shown[-1] == "one two"
+    assert not any("no!" in text for text in shown)
+    assert len([verb for verb in agent.verbs if isinstance(verb, RunStart)]) == 1
 
 
 @pytest.mark.parametrize("code", list(ErrorCode))
