@@ -64,6 +64,19 @@ async def test_metrics_count_turns_and_sends(homeserver: FakeHomeserver, tmp_pat
     assert room not in text
 
 
+async def test_metrics_say_what_the_start_found(homeserver: FakeHomeserver, tmp_path: Path) -> None:
+    bot = adapter(homeserver, tmp_path)
+    homeserver.room(homeserver.account("ada"), bot.user_id)
+    async with bot.running():
+        _, _, first = await get(bot.operations + "/metrics")
+    async with bot.running():
+        _, _, second = await get(bot.operations + "/metrics")
+    assert 'antiphon_matrix_reconcile_found{what="adopted"} 1.0' in first
+    assert 'antiphon_matrix_reconcile_found{what="adopted"} 0.0' in second
+    assert 'antiphon_matrix_reconcile_found{what="device_changed"} 0.0' in second
+    assert "antiphon_matrix_reconcile_timestamp_seconds" in second
+
+
 async def test_a_port_in_use_is_named_with_what_to_do(
     homeserver: FakeHomeserver, tmp_path: Path
 ) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from antiphon.adapter.matrix.app import run
 from antiphon.adapter.matrix.report import Report
+from antiphon.adapter.matrix.transport.login import StoredLogin, save
 from antiphon.errors import HomeserverUnreachableError
 from antiphon.sdk.interface import Progress, Run
+from antiphon.settings import AgentSettings, General, MatrixSettings, Secret
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.platform import FakePlatform
@@ -275,6 +278,16 @@ async def test_a_homeserver_that_goes_away_is_an_error_and_nothing_is_sent(world
     world.server.faults.clear()
     await world.adapter.reconcile()
     assert world.shown() == ["You said: hi"]
+
+
+async def test_a_homeserver_that_is_away_is_not_waited_for(world: World) -> None:
+    """An adapter that stays would wait; a command must come back. Nothing is changed."""
+    save(world.state, StoredLogin(world.bot, "DEVICE", Secret("token"), "http://127.0.0.1:9"))
+    general = General(state_dir=str(world.state))
+    matrix = MatrixSettings(homeserver="http://127.0.0.1:9", user=world.bot)
+    with pytest.raises(HomeserverUnreachableError):
+        await run(general, matrix, AgentSettings(), stop=asyncio.Event(), until_idle=5)
+    assert {file.name for file in world.state.iterdir()} == {"matrix-login.json", "matrix.lock"}
 
 
 async def test_a_lost_cursor_is_said_and_nothing_is_replayed(world: World) -> None:

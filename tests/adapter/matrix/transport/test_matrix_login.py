@@ -11,7 +11,7 @@ import pytest
 
 from antiphon.adapter.matrix.transport import login as logins
 from antiphon.adapter.matrix.transport.client import MatrixClient
-from antiphon.adapter.matrix.transport.login import StoredLogin, is_same_user, sign_in
+from antiphon.adapter.matrix.transport.login import StoredLogin, is_same_user, resume, sign_in
 from antiphon.errors import (
     HomeserverUnreachableError,
     LoginError,
@@ -53,6 +53,27 @@ async def test_a_dead_token_is_replaced_on_the_same_device(
     assert second.device_id == first.device_id
     assert second.access_token != first.access_token
     assert (await client.whoami()).device_id == first.device_id
+
+
+async def test_where_the_login_is_lost_the_known_device_is_kept(
+    homeserver: FakeHomeserver, client: MatrixClient
+) -> None:
+    """The journal knows it too: a new one would be another namespace of transaction ids."""
+    assert (await sign_in(client, SETTINGS, None, known_device="KNOWN")).device_id == "KNOWN"
+    stored = StoredLogin(BOT, "STORED", Secret("dead"), homeserver.url)
+    assert (await sign_in(client, SETTINGS, stored, known_device="KNOWN")).device_id == "STORED"
+
+
+async def test_taking_up_a_login_makes_none(
+    homeserver: FakeHomeserver, client: MatrixClient
+) -> None:
+    """Whatever the settings and the file hold."""
+    assert await resume(client, SETTINGS, None) is None
+    stored = StoredLogin(BOT, "DEV", homeserver.token(BOT, "DEV"), homeserver.url)
+    assert await resume(client, SETTINGS, stored) == stored
+    homeserver.revoke(BOT)
+    assert await resume(client, SETTINGS, stored) is None
+    assert homeserver.asked("login") == []
 
 
 async def test_another_users_stored_login_is_left_alone(
