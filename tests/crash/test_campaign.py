@@ -44,7 +44,7 @@ async def test_a_slice_of_the_campaign_breaks_no_promise(shared: World) -> None:
 async def test_the_slice_would_see_a_fault(shared: World) -> None:
     """The same machinery catches an adapter that marks repeated sends as new ones."""
     found = await campaign(
-        shared, SEED, range(12), kinds=("lost_response",), jobs=2, mutant="random_txn"
+        shared, SEED, range(12), kinds=("late_edit",), jobs=2, mutant="random_txn"
     )
     assert any(outcome.caught for outcome in found)
 

@@ -42,6 +42,12 @@ WEIGHTS = {
 EXCLUSIVE = frozenset({"all_killed", "synapse_killed"})
 """Kinds that take the homeserver away from everybody."""
 
+CRITICAL = (
+    *("sync.received", "turn.frozen", "delivery.sent", "journal.committed", "turn.started"),
+    *("turn.before_delivered", "events.committed", "call.acted", "end.committed", "run.created"),
+)
+"""Points between a decision and its effect: these come first in every campaign."""
+
 OFTEN = ("journal", "events", "sync", "delivery", "run.heard", "partial")
 """Points that one answer passes several times."""
 
@@ -82,14 +88,11 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(
     seed: int, number: int, points: Sequence[Point], kinds: Sequence[str] = tuple(WEIGHTS)
 ) -> Plan:
-    """Trial `number` of the campaign `seed`. Points are taken in turn, so that as many trials of
-    the kind `kill` as there are points visit each."""
-    chance = random.Random(f"{seed}:{number}:plan")  # noqa: S311 - repeatable on purpose
-    kind = chance.choices(list(kinds), [WEIGHTS.get(k, 1) for k in kinds])[0]
-    rooms = chance.randint(1, 3)
+    """Trial `number` of the campaign `seed`. The trials of the kind `kill` take the points in turn,
+    the critical ones first, so that as many of them as there are points visit each."""
+    kind, chance = _kind(seed, number, kinds)
+    rooms = 50 if kind == "canaries_50" else chance.randint(1, 3)
     tools = chance.random() < 0.25
-    if kind == "canaries_50":
-        rooms = 50
     if kind not in ("kill", "changed"):
         return Plan(seed, number, kind, rooms, tools=tools)
     targets = [Order(process, point.name) for point in points for process in point.processes]
@@ -98,8 +101,14 @@ def plan(
         orders = [chance.choice(targets) for _ in range(chance.randint(0, 2))]
         later = tuple(Order(o.process, f"{o.text}@{chance.randint(1, 4)}") for o in orders)
         return Plan(seed, number, kind, rooms, later=later)
-    target = targets[number % len(targets)]
-    return _kill(seed, number, target, targets, rooms, tools, chance)
+    targets.sort(key=lambda target: target.text not in CRITICAL)
+    turn = sum(_kind(seed, earlier, kinds)[0] == "kill" for earlier in range(number))
+    return _kill(seed, number, targets[turn % len(targets)], targets, rooms, tools, chance)
+
+
+def _kind(seed: int, number: int, kinds: Sequence[str]) -> tuple[str, random.Random]:
+    chance = random.Random(f"{seed}:{number}:plan")  # noqa: S311 - repeatable on purpose
+    return chance.choices(list(kinds), [WEIGHTS.get(kind, 1) for kind in kinds])[0], chance
 
 
 def _kill(
@@ -113,6 +122,8 @@ def _kill(
 ) -> Plan:
     name = target.text
     visit = chance.randint(1, 4) if name.startswith(OFTEN) else 1
+    if name.startswith("sync"):
+        visit += 2  # the first ones tell a new bot nothing
     before: tuple[Order, ...] = ()
     if name.startswith("resume"):
         before = (Order("agent", f"events.committed@{chance.randint(2, 4)}"),)
