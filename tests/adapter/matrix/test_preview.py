@@ -199,3 +199,18 @@ async def test_a_damaged_journal_is_refused(world: World) -> None:
     with pytest.raises(StateError) as caught:
         await look(world)
     assert caught.value.exit_code == 2
+
+
+async def test_a_journal_on_a_server_is_only_read_too(world: World, postgres_url: str) -> None:
+    """Nothing is made in an empty one, and a whole life of the adapter works on it."""
+    assert (await look(world, database=postgres_url)).first_start
+    adapter = world.life(database=postgres_url)
+    await adapter.reconcile()
+    world.ask("hi")
+    async with adapter.running():
+        await world.answered()
+    other = world.server.room(world.ada, world.bot)
+    assert (await look(world, database=postgres_url)).adopted == [other]
+    assert (await adapter.reconcile()).adopted == [other]
+    assert (await look(world, database=postgres_url)).nothing
+    assert not (world.state / "matrix.db").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -26,8 +25,8 @@ INTAKE = Intake(ME, "DEV", AllowList(["@*:hs"]), STANDARD)
 
 
 @pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = await Journal.open(f"sqlite:///{tmp_path / 'm.db'}", ME, "DEV")
+async def journal(store_url: str) -> AsyncIterator[Journal]:
+    opened = await Journal.open(store_url, ME, "DEV")
     yield opened
     await opened.close()
 
@@ -154,15 +153,15 @@ async def test_a_turn_moves_only_from_the_state_it_is_in(journal: Journal) -> No
     assert not await journal.write(lambda c: turns.end(c, turn, TurnState.CANCELLED, 6))
 
 
-async def test_a_zombie_can_write_nothing(journal: Journal, tmp_path: Path) -> None:
+async def test_a_zombie_can_write_nothing(journal: Journal, store_url: str) -> None:
     """A process that was frozen while another took over is fenced by the lease's epoch."""
-    other = await Journal.open(f"sqlite:///{tmp_path / 'm.db'}", ME, "DEV")
+    other = await Journal.open(store_url, ME, "DEV")
     with pytest.raises(LeaseLostError):
         await journal.write(lambda c: c.execute(update(account).values(next_batch="zombie")))
     assert await other.read(lambda c: c.execute(select(account.c.next_batch)).scalar_one()) is None
     await other.close()
 
 
-async def test_a_state_folder_belongs_to_one_account(journal: Journal, tmp_path: Path) -> None:
+async def test_a_state_folder_belongs_to_one_account(journal: Journal, store_url: str) -> None:
     with pytest.raises(StateError, match="belongs to @bot:hs"):
-        await Journal.open(f"sqlite:///{tmp_path / 'm.db'}", UserId("@other:hs"), "DEV")
+        await Journal.open(store_url, UserId("@other:hs"), "DEV")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
@@ -13,10 +11,10 @@ from antiphon.adapter.matrix.journal.schema import metadata
 from antiphon.db import Database
 
 
-async def test_migrations_and_tables_agree(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'm.db'}"
-    await (await Database.open(url, MIGRATIONS)).close()
-    engine = create_engine(url)
+async def test_migrations_and_tables_agree(store_url: str) -> None:
+    """On both databases."""
+    await (await Database.open(store_url, MIGRATIONS)).close()
+    engine = create_engine(store_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()

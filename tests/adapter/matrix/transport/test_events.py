@@ -55,6 +55,7 @@ def test_what_is_not_needed_can_be_anything(name: str, value: object) -> None:
         ({}, "event_id"),
         (GOOD | {"event_id": 3}, "event_id"),
         (GOOD | {"event_id": ""}, "event_id"),
+        (GOOD | {"event_id": "$a\x00b"}, "event_id"),
         (GOOD | {"type": None}, "type"),
         (GOOD | {"sender": ["@ada:x"]}, "sender"),
         (GOOD | {"content": "hi"}, "content"),

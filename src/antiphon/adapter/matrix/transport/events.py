@@ -69,6 +69,8 @@ def parse_event(raw: object) -> Event | Problem:
     event_id = raw.get("event_id")
     if not isinstance(event_id, str) or not event_id:
         return Problem("the event has no event_id")
+    if "\x00" in event_id:
+        return Problem("the event_id has a NUL in it")  # which PostgreSQL can't even look up
     kind = raw.get("type")
     sender = raw.get("sender")
     content = raw.get("content")
