@@ -160,6 +160,13 @@ class Trial:
         self.asked[at] = msgspec.structs.replace(one, tag=new, older=(*one.older, tag), edit=edit)
         return new
 
+    async def stop(self, room: Room) -> None:
+        """Says `!stop`: what was asked before it may end by that."""
+        for at, one in enumerate(self.asked):
+            if one.room_id == room.room_id and one.expected == "answer":
+                self.asked[at] = msgspec.structs.replace(one, expected="stoppable")
+        await self.ask(room, expected="reply", text="!stop")
+
     async def redact(self, room: Room, tag: str) -> None:
         """Redacts a question."""
         at, one = next((i, one) for i, one in enumerate(self.asked) if one.tag == tag)
