@@ -124,8 +124,9 @@ class Database:
             (self._write_threads, self._writer),
             (self._read_threads, self._reader),
         ):
-            await loop.run_in_executor(threads, engine.dispose)
-            threads.shutdown(wait=False)
+            # All of its threads: a connection that is in use would outlive the disposal.
+            await loop.run_in_executor(None, threads.shutdown)
+            await loop.run_in_executor(None, engine.dispose)
 
 
 def _opened(cls: type[Database], url: URL, migrations: Path, store: str) -> Database:

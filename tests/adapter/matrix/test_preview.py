@@ -205,6 +205,7 @@ async def test_a_journal_on_a_server_is_only_read_too(world: World, postgres_url
     """Nothing is made in an empty one, and a whole life of the adapter works on it."""
     assert (await look(world, database=postgres_url)).first_start
     adapter = world.life(database=postgres_url)
+    save(world.state, StoredLogin(world.bot, "DEVICE", adapter.token, world.server.url))
     await adapter.reconcile()
     world.ask("hi")
     async with adapter.running():
