@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.beside import woken_within
-from antiphon.adapter.matrix.digest import arrival_index
+from antiphon.adapter.matrix.digest import arrival_index, unique
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound, rooms
 from antiphon.adapter.matrix.journal.inbound import Committed, Gap
@@ -180,7 +180,7 @@ class Arrivals:
                 newest_first.extend(page.events[: ids.index(gap.until_event)])
                 return newest_first[::-1]
             newest_first.extend(page.events)
-            oldest_first = newest_first[::-1]
+            oldest_first = list(unique(newest_first[::-1]))
             arrival = arrival_index(oldest_first, self._me)
             if arrival is not None:
                 return oldest_first[arrival:]

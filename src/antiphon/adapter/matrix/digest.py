@@ -7,7 +7,7 @@ Anything earlier is history and is never answered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -64,34 +64,38 @@ def digest(response: SyncResponse, since: str | None, me: UserId) -> Batch:
     )
 
 
+def unique(events: Iterable[Event]) -> tuple[Event, ...]:
+    """The events without repetitions, each where it first stands (one event can be delivered
+    twice, in one response too: measured)."""
+    return tuple({event.event_id: event for event in events}.values())
+
+
 def arrival_index(events: Sequence[Event], me: UserId) -> int | None:
     """Where in `events` (oldest first) our latest stay in the room begins: at our join, or at the
-    invite that led to it; None where no join of ours is among them."""
+    invite that led to it; None where no join of ours is among them. Joins that follow one another
+    (a new profile) are one stay."""
     join = None
     for index in range(len(events) - 1, -1, -1):
         member = _membership(events[index], me)
-        if member is None:
-            continue
-        if join is None:
-            if member == "join" and _previous(events[index]) != "join":
+        if member == "join":
+            if _previous(events[index]) != "join":
                 join = index
-        elif member == "invite":
-            return index
-        else:
-            break
+        elif member is not None and join is not None:
+            return index if member == "invite" else join
     return join
 
 
 def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
-    everything = (*room.state, *room.timeline)
+    timeline = unique(room.timeline)
+    everything = (*room.state, *timeline)
     successor, upgraded_by = _successor(everything)
     return RoomNews(
         room_id=room_id,
-        events=room.timeline,
+        events=timeline,
         limited=room.limited,
         prev_batch=room.prev_batch,
         encrypted=any(e.type == "m.room.encryption" and e.state_key == "" for e in everything),
-        arrival=arrival_index(room.timeline, me),
+        arrival=arrival_index(timeline, me),
         successor=successor,
         upgraded_by=upgraded_by,
     )
