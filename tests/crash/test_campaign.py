@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from antiphon.testing.campaign import campaign
 from antiphon.testing.campaign_kinds import SCENARIOS
-from antiphon.testing.campaign_plan import KINDS, WEIGHTS
+from antiphon.testing.campaign_plan import BLOCK, KINDS, RARE, plan
 from antiphon.testing.campaign_result import Outcome, Result
 from antiphon.testing.campaign_world import World, world
 from antiphon.testing.checker import Violation
+from antiphon.testing.crash_points import crash_points
 
 SEED = 20
 
@@ -49,9 +51,12 @@ async def test_the_slice_would_see_a_fault(shared: World) -> None:
     assert any(outcome.caught for outcome in found)
 
 
-def test_every_scenario_is_described_and_has_its_share() -> None:
-    assert set(SCENARIOS) == set(KINDS)
-    assert set(WEIGHTS) <= set(KINDS)
+def test_every_scenario_is_described_and_has_its_share_of_each_fifty_trials() -> None:
+    assert set(SCENARIOS) == set(KINDS) == {*BLOCK, *RARE}
+    points = crash_points()
+    kinds = Counter(plan(SEED, number, points).kind for number in range(50, 100))
+    assert {kind: kinds[kind] for kind in BLOCK} == BLOCK
+    assert sum(kinds[kind] for kind in RARE) == 1
 
 
 def test_a_result_counts_what_happened() -> None:

@@ -20,7 +20,7 @@ import msgspec
 
 from antiphon.testing.campaign_docs import write_docs
 from antiphon.testing.campaign_kinds import SCENARIOS
-from antiphon.testing.campaign_plan import EXCLUSIVE, WEIGHTS, Plan, plan
+from antiphon.testing.campaign_plan import EXCLUSIVE, KINDS, Plan, plan
 from antiphon.testing.campaign_result import Outcome, Result
 from antiphon.testing.campaign_trial import Trial
 from antiphon.testing.campaign_world import World, free_port, world
@@ -30,7 +30,7 @@ from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
 from antiphon.testing.mutants import MUTANTS
 
-TRIAL_S = 180.0
+TRIAL_S = 400.0
 """A trial that takes longer is broken off, which counts as a violation."""
 
 
@@ -90,7 +90,7 @@ async def campaign(
     seed: int,
     numbers: Sequence[int],
     *,
-    kinds: Sequence[str] = tuple(WEIGHTS),
+    kinds: Sequence[str] = tuple(KINDS),
     jobs: int = 1,
     mutant: str = "",
 ) -> list[Outcome]:
@@ -118,7 +118,7 @@ async def campaign(
 
 
 async def _run(options: argparse.Namespace, folder: Path) -> Result:
-    kinds = [kind for kind in options.kinds.split(",") if kind] or list(WEIGHTS)
+    kinds = [kind for kind in options.kinds.split(",") if kind] or list(KINDS)
     began = time.monotonic()
     caught: dict[str, int | None] = {}
     async with world(folder) as shared:

@@ -17,7 +17,7 @@ from antiphon.testing.checker import Violation
 
 Scenario = Callable[[Trial], Awaitable[None]]
 
-REACHED_S = 12.0
+REACHED_S = 20.0
 """Longest wait for a process to come to the point where it is to die."""
 
 
@@ -76,7 +76,7 @@ async def zombie(trial: Trial) -> None:
         first.restarts = False
         first.send(signal.SIGCONT)
         await trial.finish()
-        if not await first.down(5.0):
+        if not await first.down(15.0):
             trial.problems.append(Violation("zombie", "", "", "it goes on after another took over"))
     finally:
         await first.end()
@@ -201,7 +201,7 @@ async def all_killed(trial: Trial) -> None:
     trial.agent.send(signal.SIGKILL)
     await trial.world.synapse.kill()
     await trial.world.synapse.start()
-    await trial.finish(60)
+    await trial.finish(45)
 
 
 async def synapse_killed(trial: Trial) -> None:
@@ -210,7 +210,7 @@ async def synapse_killed(trial: Trial) -> None:
     await trial.world.synapse.kill()
     await pause(trial.chance.uniform(0, 1))
     await trial.world.synapse.start()
-    await trial.finish(60)
+    await trial.finish(45)
 
 
 async def canaries_50(trial: Trial) -> None:
@@ -223,7 +223,7 @@ async def canaries_50(trial: Trial) -> None:
     trial.adapter.send(signal.SIGKILL)
     await pause(trial.chance.uniform(2, 5))
     trial.agent.send(signal.SIGKILL)
-    await trial.finish(150)
+    await trial.finish(45)
 
 
 def _copy(source: Path, target: Path) -> None:

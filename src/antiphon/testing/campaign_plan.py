@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -24,21 +25,20 @@ KINDS: dict[str, str] = {
     "five_while_down": "five messages while everything is down after kill -9",
     "canaries_50": "50 chats at once under faults",
 }
-WEIGHTS = {
-    "kill": 60,
-    "lost_response": 10,
-    "late_edit": 4,
-    "changed": 8,
-    "cut_agent": 7,
-    "freeze": 5,
-    "zombie": 4,
-    "cursor_deleted": 4,
-    "backup_restored": 4,
-    "five_while_down": 4,
-    "all_killed": 1,
-    "canaries_50": 1,
-    "synapse_killed": 1,
+BLOCK = {
+    "kill": 25,
+    "lost_response": 5,
+    "changed": 4,
+    "cut_agent": 3,
+    "late_edit": 2,
+    "freeze": 2,
+    "zombie": 2,
+    "cursor_deleted": 2,
+    "backup_restored": 2,
+    "five_while_down": 2,
 }
+"""How many of each 50 trials are of a kind; the last one is of one of these:"""
+RARE = ("all_killed", "canaries_50", "synapse_killed")
 EXCLUSIVE = frozenset({"all_killed", "synapse_killed"})
 """Kinds that take the homeserver away from everybody."""
 
@@ -86,11 +86,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(
-    seed: int, number: int, points: Sequence[Point], kinds: Sequence[str] = tuple(WEIGHTS)
+    seed: int, number: int, points: Sequence[Point], kinds: Sequence[str] = tuple(KINDS)
 ) -> Plan:
     """Trial `number` of the campaign `seed`. The trials of the kind `kill` take the points in turn,
     the critical ones first, so that as many of them as there are points visit each."""
-    kind, chance = _kind(seed, number, kinds)
+    sequence = _kinds(seed, number, kinds)
+    kind = sequence[number]
+    chance = random.Random(f"{seed}:{number}:plan")  # noqa: S311 - repeatable on purpose
     rooms = 50 if kind == "canaries_50" else chance.randint(1, 3)
     tools = chance.random() < 0.25
     if kind not in ("kill", "changed"):
@@ -102,13 +104,22 @@ def plan(
         later = tuple(Order(o.process, f"{o.text}@{chance.randint(1, 4)}") for o in orders)
         return Plan(seed, number, kind, rooms, later=later)
     targets.sort(key=lambda target: target.text not in CRITICAL)
-    turn = sum(_kind(seed, earlier, kinds)[0] == "kill" for earlier in range(number))
+    turn = sequence[:number].count("kill")
     return _kill(seed, number, targets[turn % len(targets)], targets, rooms, tools, chance)
 
 
-def _kind(seed: int, number: int, kinds: Sequence[str]) -> tuple[str, random.Random]:
-    chance = random.Random(f"{seed}:{number}:plan")  # noqa: S311 - repeatable on purpose
-    return chance.choices(list(kinds), [WEIGHTS.get(kind, 1) for kind in kinds])[0], chance
+def _kinds(seed: int, number: int, kinds: Sequence[str]) -> list[str]:
+    """The kinds of all trials up to `number`: in blocks, so that each has its share in each."""
+    sequence: list[str] = []
+    for block in itertools.count():
+        rare = RARE[(seed + block) % len(RARE)]
+        share = [kind for kind, count in BLOCK.items() for _ in range(count)] + [rare]
+        chosen = [kind for kind in share if kind in kinds] or list(kinds)
+        random.Random(f"{seed}:{block}:kinds").shuffle(chosen)  # noqa: S311 - repeatable
+        sequence += chosen
+        if len(sequence) > number:
+            break
+    return sequence
 
 
 def _kill(
