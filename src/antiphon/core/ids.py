@@ -7,6 +7,7 @@ restart harmless. Changing a derivation here would double answers after an upgra
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b32encode
 from typing import NewType
 
@@ -40,6 +41,15 @@ def run_id(turn: TurnId, revision: int) -> RunId:
 def root_txn(turn: TurnId, part: int) -> TxnId:
     """Transaction id of the event that opens part `part` of the answer."""
     return TxnId(f"{turn}.{part}.root")
+
+
+_ROOT_TXN = re.compile(r"(?P<turn>t[a-z2-7]{26})\.(?P<part>\d{1,9})\.root")
+
+
+def opened_by(txn: str) -> tuple[TurnId, int] | None:
+    """The turn and part that an event sent as `root_txn` opens; None for every other id."""
+    match = _ROOT_TXN.fullmatch(txn)
+    return None if match is None else (TurnId(match["turn"]), int(match["part"]))
 
 
 def redact_txn(turn: TurnId, event_id: EventId) -> TxnId:

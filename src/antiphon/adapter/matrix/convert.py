@@ -12,7 +12,7 @@ import msgspec
 
 from antiphon.adapter.matrix.marks import mark_of
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.ids import EventId, TurnId, UserId
+from antiphon.core.ids import EventId, TurnId, UserId, opened_by
 
 FILE_TYPES = ("m.image", "m.file", "m.audio", "m.video", "m.location")
 
@@ -68,7 +68,9 @@ class Redacted(msgspec.Struct, frozen=True):
 
 
 class OwnAnswer(msgspec.Struct, frozen=True):
-    """An event of an answer of ours, as its mark says; `edits` is the root that it edits."""
+    """An event of an answer of ours, as its mark says; `edits` is the root that it edits.
+    `redacted`: it opened a part and its content is gone, mark and all; its transaction id, which
+    the homeserver shows to the device that sent it, says which part."""
 
     event_id: EventId
     turn_id: TurnId
@@ -78,6 +80,7 @@ class OwnAnswer(msgspec.Struct, frozen=True):
     revision: int
     edits: EventId | None
     ts: int
+    redacted: bool = False
 
 
 Reading = Question | FileSent | Unreadable | Edited | Redacted | OwnAnswer | Skipped
@@ -124,6 +127,19 @@ def read_event(event: Event, me: UserId) -> Reading:
 
 
 def _own(event: Event) -> OwnAnswer | Skipped:
+    opened = opened_by(event.transaction_id or "") if event.redacted else None
+    if opened is not None:
+        return OwnAnswer(
+            event_id=EventId(event.event_id),
+            turn_id=opened[0],
+            part=opened[1],
+            final=False,
+            last=False,
+            revision=0,
+            edits=None,
+            ts=event.origin_server_ts,
+            redacted=True,
+        )
     mark = mark_of(event.content)
     part, revision = (mark.get(name) for name in ("part", "revision")) if mark else (None, None)
     if mark is None or not isinstance(part, int) or not isinstance(revision, int):

@@ -1,4 +1,5 @@
-"""`!stop`: acts at once, ahead of what waits in its lane."""
+"""`!stop`: its reply goes out at once, ahead of what waits in its lane. What it ends was decided
+when it was journalled (`journal.stopping`)."""
 
 from __future__ import annotations
 
@@ -6,24 +7,19 @@ import asyncio
 
 from sqlalchemy import Connection
 
-from antiphon.adapter.matrix.contents import Address, opening
 from antiphon.adapter.matrix.debts import Debtor
 from antiphon.adapter.matrix.delivery import Delivery, RoomRefusedError
-from antiphon.adapter.matrix.journal import changes, outbox, rooms, turns
+from antiphon.adapter.matrix.journal import outbox, rooms, stopping, turns
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.turns import Turn
-from antiphon.adapter.matrix.marks import Mark
 from antiphon.clock import Clock
-from antiphon.core.commands.replies import nothing_running_reply, stopped_reply
-from antiphon.core.ids import root_txn
 from antiphon.core.model import TurnState
 from antiphon.core.pacing import SendClass
-from antiphon.core.turns import Stopped
 from antiphon.crash import crash_point
 
 
 class Stopper:
-    """Carries out immediate commands, one after the other; what it decides is one transaction."""
+    """Answers immediate commands, one after the other."""
 
     def __init__(self, journal: Journal, delivery: Delivery, debtor: Debtor, clock: Clock):
         self._journal = journal
@@ -66,27 +62,11 @@ class Stopper:
         outbox.void(connection, turn.turn_id)  # what is still pending was refused
 
     def _decide(self, connection: Connection, turn: Turn) -> None:
-        """Ends what waits before the command, owes the agent the end of what runs, and fixes the
-        reply; once."""
+        """The room may have been left or encrypted since the command was journalled. (One that
+        is not decided yet was journalled by a version that did it here.)"""
         now = self._clock.now_ms()
         if not rooms.may_send(connection, turn.lane.room_id):
             turns.end(connection, turn, TurnState.UNDELIVERABLE, now)
+            outbox.void(connection, turn.turn_id)
             return
-        if not turns.answer(connection, turn, "success", None, expected=(TurnState.QUEUED,)):
-            return
-        count = 0
-        for other in turns.open_in_lane(connection, turn.lane, turn.pos):
-            change = changes.happen(connection, other, Stopped(), self._journal.device_id, now)
-            count += change is not None
-        text = stopped_reply(count) if count else nothing_running_reply()
-        mark = Mark(turn.turn_id, 0, final=True, last=True)
-        address = Address(turn.event_id, turn.reply_thread)
-        entry = self._delivery.entry(
-            root_txn(turn.turn_id, 0),
-            turn.turn_id,
-            turn.lane.room_id,
-            0,
-            "root",
-            opening(text, address, mark, notice=True),
-        )
-        outbox.put(connection, entry, now)
+        stopping.stop(connection, turn, self._journal.device_id, now)

@@ -234,7 +234,18 @@ def _keep_waiting(
     connection: Connection, room_id: RoomId, placed: Sequence[tuple[int, Event]]
 ) -> None:
     for pos, event in placed:
-        if event.event_id not in known(connection, [event.event_id]):
+        if event.event_id in known(connection, [event.event_id]):
+            # Delivered twice: what counts is where it was said first.
+            connection.execute(
+                update(inbound)
+                .where(
+                    inbound.c.event_id == event.event_id,
+                    inbound.c.state == "pending",
+                    inbound.c.pos > pos,
+                )
+                .values(pos=pos)
+            )
+        else:
             connection.execute(
                 insert(inbound).values(
                     event_id=event.event_id,

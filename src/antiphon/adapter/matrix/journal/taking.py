@@ -11,10 +11,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.convert import Edited, OwnAnswer, Redacted, read_event
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import changes, outbox, own, turns
+from antiphon.adapter.matrix.journal import changes, outbox, own, stopping, turns
 from antiphon.adapter.matrix.journal.own import OwnEvent
 from antiphon.adapter.matrix.journal.schema import inbound
-from antiphon.adapter.matrix.journal.turns import Turn
+from antiphon.adapter.matrix.journal.turns import IMMEDIATE, QUESTION, Lane, Turn
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, RoomId, TurnId, TxnId, final_txn, root_txn, turn_id
 from antiphon.core.model import TurnState
@@ -86,7 +86,7 @@ class Taker:
             self._own(reading)
         elif isinstance(reading, Redacted):
             if self._settled(event, pos):
-                self._redaction(reading)
+                self._redaction(reading, pos)
         elif isinstance(reading, Edited):
             if self._settled(event, pos):
                 self._edit(reading)
@@ -102,6 +102,8 @@ class Taker:
                 self._skip(event, taken.reason, expected=taken.expected)
             elif self._settled(event, pos) and turns.add(self._connection, taken.turn):
                 self._result.queued.append(taken.turn)
+                if taken.turn.kind == IMMEDIATE:
+                    self._stop(taken.turn)
                 self.settle(taken.turn.turn_id)
 
     def settle(self, answered: TurnId) -> None:
@@ -115,8 +117,10 @@ class Taker:
             if self._happen(turn, AnswerSeen()) is not None:
                 self._result.answered.append(turn)
             turn = turns.get(self._connection, answered) or turn
+        # The first part's root is redacted only where all of the answer has to go; those of later
+        # parts also where an answer came out shorter than it had begun.
         taken_back = turn.state is TurnState.WITHDRAWN or any(
-            e.redacted and e.event_id == e.root for e in events
+            e.redacted and e.event_id == e.root and e.part == 0 for e in events
         )
         late = events if taken_back else own.outranking(events, turn.revision)
         if taken_back or turn.state is TurnState.DELIVERED:
@@ -142,6 +146,7 @@ class Taker:
             last=seen.last,
             revision=seen.revision,
             ts=seen.ts,
+            redacted=seen.redacted,
         )
         if own.add(self._connection, event):
             self._confirm_send(event)
@@ -157,7 +162,7 @@ class Taker:
             return  # partial edits are no rows of the outbox
         outbox.sent(self._connection, txn, event.event_id)
 
-    def _redaction(self, redaction: Redacted) -> None:
+    def _redaction(self, redaction: Redacted, pos: int) -> None:
         ours = own.get(self._connection, redaction.target) or self._sent(redaction.target)
         if ours is not None:
             own.redacted(self._connection, redaction.target)
@@ -166,10 +171,36 @@ class Taker:
             if turn is not None and ours.event_id == ours.root and not by_us:
                 self._happen(turn, AnswerRedacted())
             return
-        turn = self._turn_of(redaction.target)
-        if turn is None or redaction.sender == self._intake.me:
+        if redaction.sender == self._intake.me:
             return
-        self._happen(turn, QuestionRedacted())
+        turn = self._turn_of(redaction.target)
+        if turn is not None:
+            self._happen(turn, QuestionRedacted())
+        else:
+            self._never_read(redaction, pos)
+
+    def _never_read(self, redaction: Redacted, pos: int) -> None:
+        """Something was taken back that came without its text. It may be a question that was
+        answered before an older copy of the state was put back: remembered as withdrawn, so that
+        whatever stands of its answer, or still comes, goes as well."""
+        unread = Turn(
+            turn_id=turn_id(self._intake.me, self._room_id, redaction.target),
+            lane=Lane(self._room_id),
+            pos=pos,
+            kind=QUESTION,
+            state=TurnState.WITHDRAWN,
+            revision=1,
+            event_id=redaction.target,
+            sender=redaction.sender,
+            reply_thread=None,
+            text="",
+            quote=False,
+            thread_id=None,
+            run=None,
+            created_ms=self._now_ms,
+        )
+        turns.add(self._connection, unread)
+        self.settle(unread.turn_id)
 
     def _sent(self, event_id: EventId) -> OwnEvent | None:
         """A root that was redacted before /sync could show it: its mark is gone with its content,
@@ -203,6 +234,11 @@ class Taker:
             assert fresh is not None
             self._result.queued.append(fresh)
 
+    def _stop(self, command: Turn) -> None:
+        stopped = stopping.stop(self._connection, command, self._intake.device_id, self._now_ms)
+        for turn, change in stopped:
+            self._changed(turn, change)
+
     def _turn_of(self, question: EventId) -> Turn | None:
         return turns.get(self._connection, turn_id(self._intake.me, self._room_id, question))
 
@@ -211,11 +247,14 @@ class Taker:
             self._connection, turn, happening, self._intake.device_id, self._now_ms
         )
         if change is not None:
-            if change.interrupt:
-                self._result.interrupted.append(turn)
-            self._result.redactions |= change.redact
-            self._result.debts |= change.owed is not None
+            self._changed(turn, change)
         return change
+
+    def _changed(self, turn: Turn, change: Change) -> None:
+        if change.interrupt:
+            self._result.interrupted.append(turn)
+        self._result.redactions |= change.redact
+        self._result.debts |= change.owed is not None
 
     def _skip(self, event: Event, reason: str, *, expected: bool) -> None:
         self._result.skipped.append(Skip(self._room_id, event.event_id, reason, expected))

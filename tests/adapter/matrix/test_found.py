@@ -1,0 +1,134 @@
+"""What the state machine has found, each as the shortest story that showed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from antiphon.sdk.interface import Outcome
+from antiphon.testing.machine import Machine
+from antiphon.testing.machine_agent import LONG, Record
+from antiphon.testing.machine_judge import Judge, answers
+from antiphon.testing.machine_people import People, Said
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    yield made
+    made.close()
+
+
+def at_rest(machine: Machine) -> None:
+    """All comes to rest and is as it must be."""
+    machine.rest()
+    assert Judge(machine).judge() == []
+
+
+def asked(machine: Machine) -> tuple[People, Said]:
+    """A question in the first room."""
+    people = machine.people
+    people.ask(people.room_ids[0], people.ada)
+    return people, people.said[-1]
+
+
+def root_of(machine: Machine, said: Said) -> str:
+    """The event that opens its answer."""
+    return answers(machine, said.room_id)[said.turn].firsts[0].event_id
+
+
+def test_a_question_taken_back_stays_so_when_an_older_state_is_restored(machine: Machine) -> None:
+    """It comes without its text then, so nothing but its redaction tells of it."""
+    machine.back_up()
+    people, said = asked(machine)
+    machine.rest()
+    machine.kill()
+    people.redact(said)
+    machine.restore()
+    at_rest(machine)
+
+
+def test_an_answer_taken_down_is_not_given_again_when_an_older_state_is_restored(
+    machine: Machine,
+) -> None:
+    """Its root has lost its mark; its transaction id still says what it was."""
+    machine.back_up()
+    people, said = asked(machine)
+    machine.rest()
+    people.take_down(said, root_of(machine, said))
+    machine.rest()
+    machine.kill()
+    machine.pass_time(25 * 3600)  # so that the homeserver has forgotten the transaction id
+    machine.restore()
+    at_rest(machine)
+
+
+def test_an_edit_that_comes_after_a_stop_is_answered(machine: Machine) -> None:
+    """Both in one batch: the command ends what was asked before it, not what comes after."""
+    people, said = asked(machine)
+    machine.rest()
+    machine.stop()
+    people.stop(said.room_id, people.ada, {said.turn: 1})
+    people.edit(said)
+    at_rest(machine)
+    assert "q2" in answers(machine, said.room_id)[said.turn].texts[0]
+
+
+def test_a_stop_counts_when_an_older_state_is_restored(machine: Machine) -> None:
+    """Its reply stands in the room, and what it ended is not begun again."""
+    machine.back_up()
+    machine.kill()
+    people, said = asked(machine)
+    people.stop(said.room_id, people.ada, {})
+    machine.rest()
+    runs = len(machine.agent.records)
+    machine.restore()
+    at_rest(machine)
+    assert len(machine.agent.records) == runs
+    assert said.turn not in answers(machine, said.room_id)
+
+
+def test_an_event_delivered_twice_around_a_gap_keeps_its_place(machine: Machine) -> None:
+    """The second copy is seen first; the first one is read back later."""
+    machine.stop()
+    people = machine.people
+    room_id = people.room_ids[0]
+    first = people.server.rooms.position
+    people.command(room_id, people.ada, "!new")
+    people.ask(room_id, people.ada)
+    event = people.server.rooms.stream[first]
+    people.server.repeat_event(room_id, event.raw["event_id"])
+    machine.server.timeline_limit = 1
+    machine.start()
+    machine.pass_time(10)
+    at_rest(machine)
+
+
+def streaming(machine: Machine) -> Record:
+    """The run that the agent works on."""
+    machine.pass_time(5)
+    (record,) = machine.agent.open_runs()
+    return record
+
+
+def shortened(machine: Machine) -> Said:
+    """A question whose answer had begun in two messages and came out as one."""
+    _, said = asked(machine)
+    record = streaming(machine)
+    record.chunk(LONG)
+    machine.pass_time(30)
+    assert len(answers(machine, said.room_id)[said.turn].parts) == 2
+    record.rewind()
+    record.end(Outcome("success"))
+    at_rest(machine)
+    return said
+
+
+def test_an_answer_that_came_out_shorter_survives_an_edit_of_its_question(
+    machine: Machine,
+) -> None:
+    """The redaction of its second message is our own, and is no redaction of the answer."""
+    said = shortened(machine)
+    machine.people.edit(said)
+    at_rest(machine)
