@@ -38,12 +38,13 @@ def run_id(turn: TurnId, revision: int) -> RunId:
     return RunId(f"{turn}.{revision}")
 
 
-def root_txn(turn: TurnId, part: int) -> TxnId:
-    """Transaction id of the event that opens part `part` of the answer."""
-    return TxnId(f"{turn}.{part}.root")
+def root_txn(turn: TurnId, part: int, anew: int | None = None) -> TxnId:
+    """Transaction id of the event that opens part `part` of the answer. `anew`: the revision that
+    opens it again, where the first one was redacted because an answer came out shorter."""
+    return TxnId(f"{turn}.{part}.root{'' if anew is None else anew}")
 
 
-_ROOT_TXN = re.compile(r"(?P<turn>t[a-z2-7]{26})\.(?P<part>\d{1,9})\.root")
+_ROOT_TXN = re.compile(r"(?P<turn>t[a-z2-7]{26})\.(?P<part>\d{1,9})\.root\d{0,9}")
 
 
 def opened_by(txn: str) -> tuple[TurnId, int] | None:

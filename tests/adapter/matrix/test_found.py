@@ -132,3 +132,13 @@ def test_an_answer_that_came_out_shorter_survives_an_edit_of_its_question(
     said = shortened(machine)
     machine.people.edit(said)
     at_rest(machine)
+
+
+def test_an_answer_that_came_out_shorter_can_become_long_again(machine: Machine) -> None:
+    """Its second message is a new one: the old one is redacted and shows no edits."""
+    said = shortened(machine)
+    machine.people.edit(said)
+    streaming(machine).chunk(LONG)
+    machine.pass_time(30)
+    at_rest(machine)
+    assert len(answers(machine, said.room_id)[said.turn].parts) == 2

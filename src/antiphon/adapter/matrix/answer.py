@@ -83,6 +83,7 @@ class AnswerWriter:
         self._pacer = pacer
         self._address = Address(turn.event_id, turn.reply_thread, turn.quote)
         self._roots: list[EventId] = []
+        self._again: set[int] = set()  # parts whose first root was redacted
         self._shown: list[str] = []
         self._edits = EditState()
 
@@ -98,14 +99,29 @@ class AnswerWriter:
     async def resume(self) -> None:
         """Takes up what an earlier life of this process has begun: confirms roots that may or may
         not have been sent. Raises RoomRefusedError."""
-        seen = await self._journal.read(lambda c: own.roots(own.of_turn(c, self._turn.turn_id)))
-        sends = await self._journal.read(lambda c: outbox.of_turn(c, self._turn.turn_id))
-        rows = {entry.part: entry for entry in sends if entry.kind == "root"}
+        seen, rows = await self._journal.read(self._begun)
         part = 0
         while (root := await self._root_of(seen.get(part), rows.get(part))) is not None:
             self._roots.append(root)
             self._shown.append("")
             part += 1
+
+    def _begun(self, connection: Connection) -> tuple[dict[int, EventId], dict[int, Entry]]:
+        """What opens each part: as the room shows it, and as the outbox has it. A root that was
+        redacted, because an earlier revision's answer came out shorter, opens nothing any more."""
+        turn_id = self._turn.turn_id
+        events = own.of_turn(connection, turn_id)
+        gone = {e.event_id for e in events if e.redacted}
+
+        def stands(root: EventId) -> bool:
+            return root not in gone and not outbox.taken_back(connection, turn_id, root)
+
+        roots = {e.part: e.root for e in events if not e.redacted and stands(e.root)}
+        sends = [e for e in outbox.of_turn(connection, turn_id) if e.kind == "root"]
+        rows = {e.part: e for e in sends if e.event_id is None or stands(e.event_id)}
+        begun = {e.part for e in events} | {e.part for e in sends}
+        self._again = begun - roots.keys() - rows.keys()
+        return roots, rows
 
     async def _root_of(self, seen: EventId | None, row: Entry | None) -> EventId | None:
         """The event that opens a part: as the room shows it, as the outbox knows it, or as it
@@ -232,7 +248,8 @@ class AnswerWriter:
     ) -> Entry:
         mark = self._mark(part, final=final, last=last)
         content = opening(text, self._address, mark, notice=notice)
-        return self._entry(root_txn(self._turn.turn_id, part), part, "root", content)
+        anew = self._turn.revision if part in self._again else None
+        return self._entry(root_txn(self._turn.turn_id, part, anew), part, "root", content)
 
     def _mark(self, part: int, *, final: bool, last: bool) -> Mark:
         return Mark(self._turn.turn_id, part, final=final, last=last, revision=self._turn.revision)

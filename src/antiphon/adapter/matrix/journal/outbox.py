@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from antiphon.adapter.matrix.journal.schema import outbox
-from antiphon.core.ids import EventId, RoomId, TurnId, TxnId
+from antiphon.core.ids import EventId, RoomId, TurnId, TxnId, redact_txn
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -85,6 +85,11 @@ def by_event(connection: Connection, event_id: EventId) -> Entry | None:
     """The row that became this event."""
     row = connection.execute(select(outbox).where(outbox.c.event_id == event_id)).first()
     return None if row is None else _entry(row)
+
+
+def taken_back(connection: Connection, turn_id: TurnId, event_id: EventId) -> bool:
+    """Whether the redaction of this event of an answer is owed or done."""
+    return get(connection, redact_txn(turn_id, event_id)) is not None
 
 
 def owed_redactions(connection: Connection) -> tuple[Entry, ...]:

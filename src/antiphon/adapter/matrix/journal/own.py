@@ -60,11 +60,6 @@ def redacted(connection: Connection, event_id: EventId) -> None:
     )
 
 
-def roots(events: tuple[OwnEvent, ...]) -> dict[int, EventId]:
-    """The event that opens each part, as far as it stands in the room."""
-    return {e.part: e.root for e in events if not e.redacted}
-
-
 def is_whole(events: tuple[OwnEvent, ...], revision: int) -> bool:
     """Whether the whole answer to this revision (or a later one) stands in the room."""
     finals = [e for e in events if e.final and not e.redacted and e.revision >= revision]

@@ -156,6 +156,9 @@ class Taker:
         """A send whose answer never came, and whose event has: it is done."""
         if event.event_id == event.root:
             txn = root_txn(event.turn_id, event.part)
+            first = outbox.get(self._connection, txn)
+            if first is not None and first.event_id not in (None, event.event_id):
+                txn = root_txn(event.turn_id, event.part, event.revision)
         elif event.final:
             txn = final_txn(event.turn_id, event.part, event.revision)
         else:
