@@ -136,6 +136,16 @@ async def test_a_doubled_sync_tells_every_event_twice(setup: Setup) -> None:
     assert [e.event_id for e in news.joined[setup.room].timeline] == [event_id] * 2
 
 
+async def test_first_syncs_get_by_a_cache_when_they_shall(setup: Setup) -> None:
+    setup.proxy.uncached = True
+    first = await setup.client.sync(None, filter=FILTER, timeout_ms=0)
+    await setup.client.sync(None, filter=FILTER, timeout_ms=0)
+    await setup.client.sync(first.next_batch, filter=FILTER, timeout_ms=0)
+    asked = [request.query["timeout"] for request in setup.server.asked("sync")]
+    assert len(set(asked[:2])) == 2
+    assert asked[2] == "0"
+
+
 async def test_the_same_seed_meets_the_same_faults(homeserver: FakeHomeserver) -> None:
     user = homeserver.account("ada")
     hits: list[list[bool]] = []

@@ -30,6 +30,9 @@ from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
 from antiphon.testing.mutants import MUTANTS
 
+MOST_SHOWN = 4
+"""Violations of one trial that are printed; the results have all."""
+
 TRIAL_S = 400.0
 """A trial that takes longer is broken off, which counts as a violation."""
 
@@ -58,7 +61,7 @@ async def _made(
     stack: AsyncExitStack, shared: World, chosen: Plan, folder: Path, mutant: str
 ) -> Trial:
     proxy = tcp = None
-    if chosen.kind in ("lost_response", "late_edit", "canaries_50"):
+    if chosen.kind in ("lost_response", "late_edit", "canaries_50", "cursor_deleted"):
         seed = f"{chosen.seed}:{chosen.number}"
         proxy = await stack.enter_async_context(FaultProxy(shared.synapse.url, seed=seed))
     if chosen.kind == "cut_agent":
@@ -143,7 +146,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> Result:
 def say(outcome: Outcome, seed: int, mutant: str = "") -> None:
     """One line for a trial, and what to type to see a bad one again."""
     print(f"{mutant:13}" * bool(mutant) + outcome.line(), flush=True)  # noqa: T201 - a program
-    for violation in outcome.violations:
+    for violation in outcome.violations[:MOST_SHOWN]:
         print(f"       {violation.kind}: {violation.tag} {violation.detail}", flush=True)  # noqa: T201
     if outcome.violations:
         more = f" MUTANT={mutant}" if mutant else ""

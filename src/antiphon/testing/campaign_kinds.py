@@ -151,7 +151,10 @@ async def cut_agent(trial: Trial) -> None:
 
 
 async def cursor_deleted(trial: Trial) -> None:
-    """The cursor is gone at the next start; things were said meanwhile."""
+    """The cursor is gone at the next start; things were said meanwhile. The first sync is as it is
+    now, or (as Synapse does it) the one of the first start from its cache."""
+    assert trial.proxy is not None
+    trial.proxy.uncached = trial.chance.random() < 0.75
     if trial.chance.random() < 0.5:
         await _mid_answer(trial)
     else:

@@ -80,6 +80,9 @@ class FaultProxy:
         self.upstream = upstream
         self.url = ""
         self.rules: list[Rule] = rules or []
+        self.uncached = False
+        """Whether first syncs get by Synapse's cache, which answers the same question with the same
+        response for two minutes (measured)."""
         self.played: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self._chance = random.Random(f"proxy:{seed}")  # noqa: S311 - repeatable on purpose
@@ -200,13 +203,21 @@ class FaultProxy:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
         async with self._session.request(
             request.method,
-            self.upstream + request.raw_path,
+            self.upstream + self._target(request),
             data=body or None,
             headers=headers,
             allow_redirects=False,
         ) as answer:
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP}
             return answer.status, kept, await answer.read()
+
+    def _target(self, request: web.Request) -> str:
+        path = request.raw_path
+        first_sync = kind_of(request.method, request.path) == "sync" and "since=" not in path
+        if self.uncached and first_sync:
+            # A time-out of a few milliseconds more makes it another question.
+            path = re.sub(r"\btimeout=\d+", f"timeout={self.requests['sync']}", path)
+        return path
 
     @staticmethod
     def _cut(request: web.Request) -> web.Response:
