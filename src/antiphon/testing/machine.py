@@ -30,6 +30,9 @@ from antiphon.testing.machine_people import People
 from antiphon.testing.machine_server import MachineRooms, Remembered
 from antiphon.testing.virtual_time import LoopClock, VirtualLoop
 
+LATE_S = 3600
+"""No request is on its way for longer."""
+
 REST_S = 12 * 3600
 """After this time without faults everything must have come to rest."""
 
@@ -90,6 +93,8 @@ class Machine:
 
     def pass_time(self, seconds: float) -> None:
         """Whatever is due within `seconds` happens."""
+        if seconds >= LATE_S:
+            self.land()
         self.loop.run_until_complete(asyncio.sleep(seconds))
         self._look()
 
@@ -100,8 +105,17 @@ class Machine:
 
     def suspend(self, seconds: float) -> None:
         """The machine sleeps; time passes for everybody else."""
+        if seconds >= LATE_S:
+            self.land()
+            self.pass_time(1)
         self.loop.jump(seconds)
         self.tick(1)
+
+    def land(self) -> None:
+        """The requests that were on their way for long are carried out."""
+        for gate in self.gates:
+            gate.set()
+        self.gates.clear()
 
     # --- lives of the adapter -------------------------------------------------------------------
 
@@ -244,9 +258,7 @@ class Machine:
         self.server.faults.clear()
         self.server._stale.clear()
         self.server.timeline_limit = None
-        for gate in self.gates:
-            gate.set()
-        self.gates.clear()
+        self.land()
         self.agent.finish_all()
         self.thaw()
         if self.life is not None and self.life.life._fuse is not None:

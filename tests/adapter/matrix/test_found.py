@@ -142,3 +142,36 @@ def test_an_answer_that_came_out_shorter_can_become_long_again(machine: Machine)
     machine.pass_time(30)
     at_rest(machine)
     assert len(answers(machine, said.room_id)[said.turn].parts) == 2
+
+
+def test_what_was_said_since_the_invite_is_answered_though_the_timeline_shows_the_join_alone(
+    machine: Machine,
+) -> None:
+    """The invite stands before the part of the timeline that a sync shows: it is read back to."""
+    people = machine.people
+    room_id = people.new_room(inside=False)
+    people.ask(room_id, people.ada)  # history
+    machine.stop()
+    people.invite(room_id, people.ada)
+    for _ in range(3):
+        people.ask(room_id, people.ada)
+    machine.server.timeline_limit = 2
+    machine.start()
+    machine.pass_time(10)
+    at_rest(machine)
+
+
+def test_what_was_said_while_kicked_is_not_answered_after_the_cursor_was_lost(
+    machine: Machine,
+) -> None:
+    """The room is read back to what was seen last, and no further than to where we came back."""
+    people, said = asked(machine)
+    machine.rest()
+    people.remove(said.room_id, "leave")
+    people.ask(said.room_id, people.ada)  # nobody hears it
+    machine.stop()
+    people.invite(said.room_id, people.ada)
+    machine.server.rooms.member(said.room_id, machine.me, "join", by=machine.me)
+    people.ask(said.room_id, people.ada)
+    machine.lose_cursor()
+    at_rest(machine)

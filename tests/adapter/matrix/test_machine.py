@@ -229,9 +229,7 @@ class AdapterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.machine.gates)
     @rule()
     def late_ones_land(self) -> None:
-        for gate in self.machine.gates:
-            gate.set()
-        self.machine.gates.clear()
+        self.machine.land()
 
     @rule(times=st.integers(1, 3))
     def stale_sync(self, times: int) -> None:

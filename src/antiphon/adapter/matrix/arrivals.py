@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.beside import woken_within
-from antiphon.adapter.matrix.digest import arrival_index, unique
+from antiphon.adapter.matrix.digest import arrival_index, stay_start, unique
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound, rooms
 from antiphon.adapter.matrix.journal.inbound import Committed, Gap
@@ -176,15 +177,13 @@ class Arrivals:
             for problem in page.problems:
                 self._log.warning("malformed_event", room=gap.room_id, reason=problem.reason)
             ids = [event.event_id for event in page.events]
-            if gap.until_event in ids:
-                newest_first.extend(page.events[: ids.index(gap.until_event)])
-                return newest_first[::-1]
-            newest_first.extend(page.events)
-            oldest_first = list(unique(newest_first[::-1]))
-            arrival = arrival_index(oldest_first, self._me)
-            if arrival is not None:
-                return oldest_first[arrival:]
+            ended = gap.until_event is not None and gap.until_event in ids
+            newest_first.extend(takewhile(lambda e: e.event_id != gap.until_event, page.events))
+            start = stay_start(unique(newest_first[::-1]), self._me)
+            if start is not None or ended:
+                return list(unique(newest_first[::-1])[start or 0 :])
             token = page.end if page.end != token else None
         if pages == MOST_PAGES:
             self._log.error("gap_given_up", room=gap.room_id, events=len(newest_first))
-        return newest_first[::-1]
+        found = unique(newest_first[::-1])
+        return list(found[arrival_index(found, self._me) or 0 :])

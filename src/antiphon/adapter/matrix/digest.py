@@ -18,8 +18,9 @@ from antiphon.core.ids import RoomId, UserId
 
 class RoomNews(msgspec.Struct, frozen=True):
     """What a batch says of a room that we are in. `arrival`: index of the first event in
-    `events` since our latest invite or join, None where that is not in sight; `successor`: the
-    room that a tombstone names."""
+    `events` since our latest invite or join, None where that is not in sight; `invited_before`:
+    that is a join, and the invite that led to it stands further back; `successor`: the room that
+    a tombstone names."""
 
     room_id: RoomId
     events: tuple[Event, ...]
@@ -27,6 +28,7 @@ class RoomNews(msgspec.Struct, frozen=True):
     prev_batch: str | None
     encrypted: bool
     arrival: int | None
+    invited_before: bool = False
     successor: RoomId | None = None
     upgraded_by: UserId | None = None
 
@@ -85,6 +87,31 @@ def arrival_index(events: Sequence[Event], me: UserId) -> int | None:
     return join
 
 
+def invited_before(events: Sequence[Event], me: UserId) -> bool:
+    """Whether `arrival_index` is a join that followed an invite which is not among the events:
+    our stay begins further back then."""
+    index = arrival_index(events, me)
+    return (
+        index is not None
+        and _membership(events[index], me) == "join"
+        and _previous(events[index]) == "invite"
+    )
+
+
+def stay_start(events: Sequence[Event], me: UserId) -> int | None:
+    """As `arrival_index`, of events that were read back from a room in which we are after them:
+    the join itself may come later, so an invite or the end of an earlier stay is enough. None,
+    too, where the stay begins further back."""
+    for index in range(len(events) - 1, -1, -1):
+        member = _membership(events[index], me)
+        if member is None:
+            continue
+        if member == "join":
+            break
+        return index if member == "invite" else index + 1
+    return None if invited_before(events, me) else arrival_index(events, me)
+
+
 def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
     timeline = unique(room.timeline)
     everything = (*room.state, *timeline)
@@ -96,6 +123,7 @@ def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
         prev_batch=room.prev_batch,
         encrypted=any(e.type == "m.room.encryption" and e.state_key == "" for e in everything),
         arrival=arrival_index(timeline, me),
+        invited_before=invited_before(timeline, me),
         successor=successor,
         upgraded_by=upgraded_by,
     )

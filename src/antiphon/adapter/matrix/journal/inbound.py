@@ -173,8 +173,12 @@ def _view(
             return _View(len(events))
         ids = [event.event_id for event in events]
         if seen in ids:
-            return _View(ids.index(seen) + 1)
-        return _View(news.arrival or 0, None if news.arrival is not None else lacking(None, seen))
+            return _View(max(ids.index(seen) + 1, news.arrival or 0))
+        if news.arrival is None or (news.invited_before and can_read_back):
+            return _View(0, lacking(None, seen))
+        return _View(news.arrival)
+    if news.invited_before and can_read_back:
+        return _View(0, lacking(None, None))
     if news.arrival is not None:
         return _View(news.arrival)
     if before != "join":
