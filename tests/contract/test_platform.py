@@ -170,7 +170,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         url = f"sqlite:///{tmp_path / 'state.db'}"
         state = await LocalState.open(url, clock=clock, chance=chance)
         stack.push_async_callback(state.close)
-        session = AgentSession(client, answer_timeout_s=1.0, clock=clock, chance=chance)
+        session = AgentSession(client, answer_timeout_s=4.0, clock=clock, chance=chance)
         platform = RealPlatform(state, client, session, surface="matrix")
         if isinstance(agent, FakeAgent):
             yield RealWorld(platform, agent)

@@ -24,7 +24,7 @@ def opened(agent: FakeAgent, folder: Path, surface: str = "matrix"):  # type: ig
     return open_platform(
         General(state_dir=str(folder)),
         AgentSettings(url=agent.url, token=Secret(agent.token)),
-        answer_timeout_s=2,
+        answer_timeout_s=10,
         surface=surface,
         clock=SystemClock(),
         chance=SystemChance(),
@@ -111,7 +111,7 @@ async def test_wrong_settings_and_a_foreign_database_are_refused_at_once(tmp_pat
                 async with open_platform(
                     General(state_dir=str(tmp_path)),
                     settings,
-                    answer_timeout_s=2,
+                    answer_timeout_s=10,
                     surface="matrix",
                     clock=SystemClock(),
                     chance=SystemChance(),
