@@ -67,6 +67,8 @@ class Machine:
         self.life: Lived | None = None
         self.zombies: list[Lived] = []
         self.backup: bytes | None = None
+        self.supervised = True
+        """Whether an adapter that was killed at a crossing is started again at once."""
         self.gates: list[asyncio.Event] = []
         self.wrongs: list[str] = []
         self._repeated = 0
@@ -250,6 +252,10 @@ class Machine:
             lambda c: c.execute(select(func.max(schema.account.c.next_batch))).scalar_one_or_none()
         )
 
+    def epoch(self) -> int:
+        """The lease that was taken last."""
+        return int(self.disk.run(lambda c: c.execute(select(schema.account.c.epoch)).scalar_one()))
+
     # --- coming to rest -------------------------------------------------------------------------
 
     def rest(self) -> None:
@@ -276,7 +282,7 @@ class Machine:
         self.end_zombies()
         self.pass_time(POLL_S + 60)
         assert not self.owed(), f"not at rest any more: {self.owed()}"
-        self.agent.prompt = False
+        self.agent.prompt = self.agent.quick
 
     def restart(self) -> None:
         """It is stopped cleanly and started again."""
@@ -307,6 +313,10 @@ class Machine:
     def _visited(self, life: Life, name: str) -> None:
         if name == "sync.handed_on":
             life.told = self.left_by_journal()
+        elif name == "journal.opened":
+            life.epoch = self.epoch()
+        elif name == "journal.committed" and life.epoch != self.epoch():
+            self.wrongs.append(f"lease {life.epoch} has written after {self.epoch()} was taken")
 
     def _on_kill(self, task: asyncio.Task[None]) -> None:
         self.loop.call_soon(task.cancel)
@@ -321,6 +331,8 @@ class Machine:
         if self.life is not None and self.life.task.done():
             lived, self.life = self.life, None
             self._ended(lived)
+            if self.supervised:
+                self.start()
         for lived in [z for z in self.zombies if z.task.done()]:
             self.zombies.remove(lived)
             self._ended(lived)

@@ -84,6 +84,8 @@ class MachineAgent:
         self.records: dict[RunId, Record] = {}
         self.withdrawn: set[RunId] = set()
         self.wrongs: list[str] = []
+        self.quick = False
+        """Whether runs end by themselves where nothing is to come to rest."""
         self.prompt = False
         """Whether each run ends well at once, as it must for things to come to rest."""
         self.reachable = asyncio.Event()

@@ -25,6 +25,8 @@ class Life:
     def __init__(self) -> None:
         self.dead = False
         self.crossings = 0
+        self.epoch = 0
+        """The lease that it holds, or thinks it holds; 0 before it has one."""
         self.told: frozenset[str] = frozenset()
         """The rooms of which this life knows that it is no longer in them."""
         self.wrongs: list[str] = []

@@ -175,3 +175,13 @@ def test_what_was_said_while_kicked_is_not_answered_after_the_cursor_was_lost(
     people.ask(said.room_id, people.ada)
     machine.lose_cursor()
     at_rest(machine)
+
+
+def test_an_old_answer_to_a_first_sync_closes_no_room(machine: Machine) -> None:
+    """What it leaves out is not gone: the list of our rooms says what is."""
+    _, said = asked(machine)
+    machine.pass_time(5)
+    machine.server.repeat_sync(machine.me)
+    machine.lose_cursor()
+    at_rest(machine)
+    assert answers(machine, said.room_id)[said.turn].finished

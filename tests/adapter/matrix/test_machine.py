@@ -1,321 +1,104 @@
 """The adapter against everything that can happen to it, in any order, over days of virtual time.
 
-Hypothesis chooses what happens; `antiphon.testing.machine_judge` says what must be so when it is
-over. `ANTIPHON_MACHINE_EXAMPLES=2000` runs that many random examples instead of the few that are
-the same each time."""
+`ANTIPHON_MACHINE_EXAMPLES=2000` runs that many random examples instead of the few that are the same
+each time. And the same machine against faults put into the adapter on purpose: a test that can't
+fail proves nothing."""
 
 from __future__ import annotations
 
-import asyncio
 import os
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import Connection
 
-from antiphon.sdk.interface import Outcome
-from antiphon.testing import homeserver_faults as faults
-from antiphon.testing.machine import Machine
-from antiphon.testing.machine_agent import LONG, Record
-from antiphon.testing.machine_judge import Judge, answers, finished_turns
-from antiphon.testing.machine_people import MOST_ROOMS, Said
+from antiphon.adapter.matrix import answer, runner
+from antiphon.adapter.matrix.journal import outbox
+from antiphon.testing import mutants
+from antiphon.testing.machine_life import LIFE, Life
+from antiphon.testing.machine_rules import AdapterMachine
 
+pytestmark = pytest.mark.timeout(7200)
 EXAMPLES = int(os.environ.get("ANTIPHON_MACHINE_EXAMPLES", "0"))
-
-which = st.integers(0, 7)
-talkers = st.sampled_from(["ada", "ada", "bob", "eve"])
-OPS = ("send", "send", "send", "redact", "sync", "messages", "join", "joined_rooms", "state")
-STRANGE = (
-    None,
-    7,
-    {"type": "m.room.message"},
-    {"event_id": "$odd", "type": "m.room.message", "sender": "@ada:hs", "content": []},
-    {
-        "event_id": "$odder",
-        "type": "m.room.message",
-        "sender": "@ada:hs",
-        "content": {"msgtype": "m.text", "body": 7, "m.relates_to": "none"},
-        "origin_server_ts": "soon",
-    },
-    {"event_id": "$oddest", "type": "m.room.redaction", "sender": "@ada:hs", "content": {}},
-)
-
-
-class AdapterMachine(RuleBasedStateMachine):
-    """What can happen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.machine = Machine()
-
-    def teardown(self) -> None:
-        try:
-            self.calm()
-        finally:
-            self.machine.close()
-
-    # --- people -----------------------------------------------------------------------------
-
-    @rule(room=which, who=talkers)
-    def ask(self, room: int, who: str) -> None:
-        self.people.ask(self.room(room), getattr(self.people, who))
-
-    @rule(room=which, who=talkers, count=st.integers(2, 5))
-    def ask_several(self, room: int, who: str, count: int) -> None:
-        for _ in range(count):
-            self.ask(room, who)
-
-    @rule(room=which, who=talkers, text=st.sampled_from(["!new", "!hepl"]))
-    def command(self, room: int, who: str, text: str) -> None:
-        self.people.command(self.room(room), getattr(self.people, who), text)
-
-    @rule(room=which, who=talkers)
-    def say_stop(self, room: int, who: str) -> None:
-        room_id = self.room(room)
-        done = finished_turns(self.machine, room_id)
-        self.people.stop(room_id, getattr(self.people, who), done)
-
-    @rule(room=which)
-    def send_file(self, room: int) -> None:
-        self.people.send_file(self.room(room), self.people.ada)
-
-    @rule(room=which, raw=st.sampled_from(STRANGE))
-    def noise(self, room: int, raw: object) -> None:
-        self.people.notice(self.room(room))
-        self.people.malformed(self.room(room), raw)
-
-    @precondition(lambda self: self.people.said)
-    @rule(number=which, by_author=st.sampled_from([True, True, True, False]))
-    def edit(self, number: int, by_author: bool) -> None:
-        self.people.edit(self.message(number), by_author=by_author)
-
-    @precondition(lambda self: self.people.said)
-    @rule(number=which)
-    def edit_to_a_command(self, number: int) -> None:
-        self.people.edit(self.message(number), text="!new")
-
-    @precondition(lambda self: self.people.said)
-    @rule(number=which)
-    def redact(self, number: int) -> None:
-        self.people.redact(self.message(number))
-
-    @precondition(lambda self: self.people.said)
-    @rule(number=which)
-    def take_down(self, number: int) -> None:
-        said = self.message(number)
-        answer = answers(self.machine, said.room_id).get(said.turn)
-        if answer is not None and answer.parts:
-            self.people.take_down(said, answer.firsts[0].event_id)
-
-    # --- rooms ------------------------------------------------------------------------------
-
-    @precondition(lambda self: len(self.people.room_ids) < MOST_ROOMS)
-    @rule()
-    def new_room(self) -> None:
-        room_id = self.people.new_room(inside=False)
-        self.people.ask(room_id, self.people.ada)
-
-    @rule(room=which, who=talkers)
-    def invite(self, room: int, who: str) -> None:
-        self.people.invite(self.room(room), getattr(self.people, who))
-
-    @rule(room=which, membership=st.sampled_from(["leave", "ban"]))
-    def remove(self, room: int, membership: str) -> None:
-        self.people.remove(self.room(room), membership)
-
-    @rule(room=which, public=st.booleans(), honest=st.booleans())
-    def upgrade(self, room: int, public: bool, honest: bool) -> None:
-        self.people.upgrade(self.room(room), public=public, honest=honest)
-
-    # --- the agent --------------------------------------------------------------------------
-
-    @precondition(lambda self: self.machine.agent.open_runs())
-    @rule(number=which, text=st.sampled_from([" more", " words", LONG]))
-    def chunk(self, number: int, text: str) -> None:
-        self.run_of(number).chunk(text)
-
-    @precondition(lambda self: self.machine.agent.open_runs())
-    @rule(number=which)
-    def finish(self, number: int) -> None:
-        run = self.run_of(number)
-        run.chunk(" done.")
-        run.end(Outcome("success"))
-
-    @precondition(lambda self: self.machine.agent.open_runs())
-    @rule(number=which)
-    def fail(self, number: int) -> None:
-        self.run_of(number).end(Outcome("error", "model_failed", "The model broke off."))
-
-    @precondition(lambda self: self.machine.agent.open_runs())
-    @rule(number=which)
-    def rewind(self, number: int) -> None:
-        self.run_of(number).rewind()
-
-    @rule(reachable=st.booleans())
-    def agent_away(self, reachable: bool) -> None:
-        if reachable:
-            self.machine.agent.reachable.set()
-        else:
-            self.machine.agent.reachable.clear()
-
-    # --- the adapter's process --------------------------------------------------------------
-
-    @rule()
-    def start(self) -> None:
-        self.machine.start()
-
-    @rule(start=st.booleans(), cleanly=st.booleans())
-    def end(self, start: bool, cleanly: bool) -> None:
-        if cleanly:
-            self.machine.stop()
-        else:
-            self.machine.kill()
-        if start:
-            self.machine.start()
-
-    @rule(crossings=st.integers(1, 60))
-    def kill_at(self, crossings: int) -> None:
-        self.machine.kill_at(crossings)
-
-    @rule(start=st.booleans())
-    def freeze(self, start: bool) -> None:
-        self.machine.freeze()
-        if start:
-            self.machine.start()
-
-    @precondition(lambda self: self.machine.zombies)
-    @rule()
-    def thaw(self) -> None:
-        self.machine.thaw()
-
-    @rule(start=st.booleans())
-    def lose_cursor(self, start: bool) -> None:
-        self.machine.lose_cursor()
-        if start:
-            self.machine.start()
-
-    @rule(again=st.booleans(), start=st.booleans())
-    def restore(self, again: bool, start: bool) -> None:
-        """A copy of the state is made, or put back where there is one."""
-        if self.machine.backup is None or again:
-            self.machine.back_up()
-            return
-        self.machine.restore()
-        if start:
-            self.machine.start()
-
-    # --- the homeserver ---------------------------------------------------------------------
-
-    @rule(
-        op=st.sampled_from(OPS),
-        kind=st.sampled_from(["lost", "never", "html", "truncated", "limited", "slow", "late"]),
-        times=st.integers(1, 4),
-    )
-    def fault(self, op: faults.Op, kind: str, times: int) -> None:
-        gate = asyncio.Event()
-        made = {
-            "lost": faults.lost_response(),
-            "never": faults.lost_request(),
-            "html": faults.html(),
-            "truncated": faults.truncated(),
-            "limited": faults.limited(4_500),
-            "slow": faults.slow(45.0),
-            "late": faults.landing_late(gate),
-        }
-        if kind == "late":
-            self.machine.gates.append(gate)
-        self.machine.server.fail(op, made[kind], times)
-
-    @precondition(lambda self: self.machine.gates)
-    @rule()
-    def late_ones_land(self) -> None:
-        self.machine.land()
-
-    @rule(times=st.integers(1, 3))
-    def stale_sync(self, times: int) -> None:
-        self.machine.server.repeat_sync(self.people.me, times)
-
-    @rule(number=st.integers(0, 40))
-    def repeat_event(self, number: int) -> None:
-        self.machine.repeat_event(number)
-
-    @rule(limit=st.sampled_from([1, 2, 3, None]))
-    def limit_timeline(self, limit: int | None) -> None:
-        self.machine.server.timeline_limit = limit
-
-    @rule(seconds=st.sampled_from([-3600, -60, -5, 60]))
-    def servers_clock(self, seconds: int) -> None:
-        self.machine.rooms.step(seconds * 1000)
-
-    @rule(seconds=st.sampled_from([-3600, -60, 3600]))
-    def own_clock(self, seconds: int) -> None:
-        self.machine.clock.skew_ms += seconds * 1000
-
-    # --- time -------------------------------------------------------------------------------
-
-    @rule(turns=st.integers(1, 30))
-    def tick(self, turns: int) -> None:
-        self.machine.tick(turns)
-
-    @rule(seconds=st.sampled_from([0.001, 0.003, 0.005, 0.01, 0.02, 0.05, 0.3, 1.5, 5, 40]))
-    def moment(self, seconds: float) -> None:
-        self.machine.pass_time(seconds)
-
-    @rule(seconds=st.sampled_from([200, 2_000, 4 * 3600, 25 * 3600]))
-    def while_(self, seconds: float) -> None:
-        self.machine.pass_time(seconds)
-
-    @rule(seconds=st.sampled_from([100, 10_000, 30 * 3600]))
-    def suspend(self, seconds: float) -> None:
-        self.machine.suspend(seconds)
-
-    # --- rest -------------------------------------------------------------------------------
-
-    @rule()
-    def calm(self) -> None:
-        """All comes to rest, and all is as it must be; a restart then says nothing."""
-        self.machine.rest()
-        self.check()
-        said, asked = self.spoken(), len(self.machine.agent.records)
-        self.machine.restart()
-        self.check()
-        assert self.spoken() == said, "a restart has sent something"
-        assert len(self.machine.agent.records) == asked, "a restart has asked the agent"
-        self.people.clear(self.machine.joined_by_journal())
-
-    def check(self) -> None:
-        wrongs = Judge(self.machine).judge()
-        assert not wrongs, "\n".join(wrongs)
-
-    def spoken(self) -> int:
-        return len(self.machine.server.asked("send")) + len(self.machine.server.asked("redact"))
-
-    # --- inside -----------------------------------------------------------------------------
-
-    @property
-    def people(self):  # type: ignore[no-untyped-def]
-        return self.machine.people
-
-    def room(self, number: int) -> str:
-        rooms: list[str] = self.people.room_ids
-        return rooms[number % len(rooms)]
-
-    def run_of(self, number: int) -> Record:
-        """One of the runs that the agent works on."""
-        runs = self.machine.agent.open_runs()
-        return runs[number % len(runs)]
-
-    def message(self, number: int) -> Said:
-        """One of the newest messages."""
-        said: list[Said] = self.people.said
-        return said[-1 - number % len(said)]
-
+STEPS = 30
+MUTANT_EXAMPLES = 300
+LONG = {"random_txn", "not_frozen"}
+"""Faults that take a minute or more to be found; a crash campaign finds them too."""
 
 TestAdapterMachine = AdapterMachine.TestCase
 TestAdapterMachine.settings = settings(
-    max_examples=EXAMPLES or 40,
-    stateful_step_count=30,
+    max_examples=EXAMPLES or 25,
+    stateful_step_count=STEPS,
     deadline=None,
     derandomize=not EXAMPLES,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def not_frozen() -> None:
+    """As the mutant of this name: but its memory ends with the life that it belongs to."""
+    kept: dict[tuple[Life | None, str], list[Any]] = {}
+    freeze, deliver, put = answer.AnswerWriter.freeze, runner.TurnRunner._deliver, outbox.put
+
+    def freezes(self: Any, connection: Connection, *more: Any, **named: Any) -> bool:
+        held = kept.setdefault((LIFE.get(), self._turn.turn_id), [])
+        with patch.object(outbox, "put", lambda _, entry, now_ms: held.append((entry, now_ms))):
+            return freeze(self, connection, *more, **named)
+
+    async def delivers(self: Any, turn: Any, *more: Any) -> Any:
+        def late(connection: Connection) -> None:
+            for entry, now_ms in kept.pop((LIFE.get(), turn.turn_id), []):
+                put(connection, entry, now_ms)
+
+        await self._journal.write(late)
+        return await deliver(self, turn, *more)
+
+    mutants._replace(answer.AnswerWriter, "freeze", freezes)
+    mutants._replace(runner.TurnRunner, "_deliver", delivers)
+
+
+def _mutant(name: str) -> Any:
+    skipped = pytest.mark.skipif(name in LONG and not EXAMPLES, reason="minutes long")
+    return pytest.param(name, marks=skipped)
+
+
+@pytest.fixture(params=[_mutant(name) for name in mutants.MUTANTS])
+def mutant(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fault in the adapter while a test runs."""
+    undo: list[tuple[Any, str, Any]] = []
+
+    def replace(owner: Any, name: str, value: object) -> None:
+        undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    with patch.object(mutants, "_replace", replace):
+        (not_frozen if request.param == "not_frozen" else mutants.MUTANTS[request.param])()
+        yield request.param
+    for owner, name, value in reversed(undo):
+        setattr(owner, name, value)
+
+
+def test_a_fault_put_in_on_purpose_is_found(mutant: str) -> None:
+    """Each of the campaign's mutants, within a few hundred examples."""
+
+    @seed(1)
+    class Mutant(AdapterMachine):
+        """The machine over the mutant."""
+
+    with pytest.raises(BaseException, match=r"."):
+        run_state_machine_as_test(
+            Mutant,
+            settings=settings(
+                max_examples=MUTANT_EXAMPLES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

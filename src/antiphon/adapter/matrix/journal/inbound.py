@@ -77,11 +77,8 @@ def commit_batch(connection: Connection, batch: Batch, intake: Intake, now_ms: i
         result.invited = True
     for room_id in batch.left:
         close_room(connection, room_id, intake, now_ms, result)
-    if batch.since is None:
-        here = {news.room_id for news in batch.rooms}
-        for room_id, _ in rooms.with_membership(connection, "join"):
-            if room_id not in here:
-                close_room(connection, room_id, intake, now_ms, result)
+    # A room that a first sync leaves out is not closed for that: the answer can be an old one.
+    # Reconciliation asks the homeserver for our rooms.
     for news in batch.rooms:
         try:
             with connection.begin_nested():
