@@ -7,11 +7,14 @@ import msgspec
 
 APP = "tests/adapter/matrix/test_app.py"
 DRIFT = "tests/adapter/matrix/test_drift.py"
+FOUND = "tests/adapter/matrix/test_found.py"
 INBOUND = "tests/adapter/matrix/journal/test_inbound.py"
 PROCESS = "tests/agent/test_process.py"
 LIVE = "tests/live/test_end_to_end.py"
+BAD = "tests/adapter/matrix/test_bad_state.py"
 CLIENT = "tests/agent_api/test_client.py"
 PROTOCOL = "tests/agent_api/test_protocol.py"
+ROOMS = "tests/live/test_drift_live.py"
 TRANSPORT = "tests/adapter/matrix/transport"
 
 
@@ -48,8 +51,19 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("5xx, HTML, truncated body", kinds=("lost_response",)),
     Row("homeserver killed in mid-send", kinds=("synapse_killed", "all_killed")),
-    Row("homeserver down for an hour"),
-    Row("an uncertain send older than a day"),
+    Row(
+        "homeserver down for an hour",
+        (f"{FOUND}::test_a_homeserver_that_is_away_for_an_hour_is_caught_up_with_in_order",),
+    ),
+    Row(
+        "an uncertain send older than a day",
+        (
+            (
+                "tests/adapter/matrix/test_delivery.py::"
+                "test_an_uncertain_send_older_than_a_day_looks_at_the_room_first"
+            ),
+        ),
+    ),
     Row(
         "limited timeline",
         (
@@ -115,6 +129,9 @@ ROWS: tuple[Row, ...] = (
                 "tests/agent/test_service_faults.py::"
                 "test_a_locked_database_delays_the_run_and_loses_nothing"
             ),
+            "tests/db/test_bad_databases.py::test_a_full_disk_is_refused_and_works_again_when_there_is_room",
+            f"{BAD}::test_a_full_disk_is_refused",
+            f"{BAD}::test_a_journal_that_is_locked_later_ends_it_and_nothing_is_lost",
         ),
     ),
     Row("old backup restored", kinds=("backup_restored",)),
@@ -123,7 +140,7 @@ ROWS: tuple[Row, ...] = (
         "kicked, banned",
         (f"{APP}::test_kicked_in_mid_answer_it_cancels_and_a_new_invite_works",),
     ),
-    Row("room upgraded"),
+    Row("room upgraded", (f"{ROOMS}::test_an_upgraded_room_is_followed_with_its_memory",)),
     Row("invited while down", kinds=("kill",)),
     Row(
         "token revoked",
@@ -143,10 +160,23 @@ ROWS: tuple[Row, ...] = (
     Row(
         "partial edit lands after the final (timed-out send, zombie)", kinds=("late_edit", "zombie")
     ),
-    Row("answer's root redacted by a moderator"),
+    Row(
+        "answer's root redacted by a moderator",
+        (f"{ROOMS}::test_an_answer_redacted_in_mid_stream_ends_there",),
+    ),
     Row("encryption switched on in mid-answer"),
-    Row("message sent while kicked, then re-invited"),
-    Row("an upgrade that names us a stranger's room"),
+    Row(
+        "message sent while kicked, then re-invited",
+        (f"{ROOMS}::test_what_is_said_while_it_is_out_is_not_answered_after_it_is_back",),
+    ),
+    Row(
+        "an upgrade that names us a stranger's room",
+        (
+            f"{ROOMS}::test_a_tombstone_that_names_a_strangers_room_moves_no_memory",
+            f"{ROOMS}::test_a_room_that_claims_to_follow_ours_gets_no_memory",
+            f"{ROOMS}::test_an_upgrade_by_somebody_not_allowed_is_not_followed",
+        ),
+    ),
     Row(
         "agent killed between a tool's effect and its record",
         (f"{PROCESS}::test_killed_between_effect_and_record",),

@@ -7,10 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from antiphon.sdk.interface import Outcome
+from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.machine import Machine
 from antiphon.testing.machine_agent import LONG, Record
 from antiphon.testing.machine_judge import Judge, answers
 from antiphon.testing.machine_people import People, Said
+
+AWAY: tuple[faults.Op, ...] = (
+    "send",
+    "redact",
+    "sync",
+    "messages",
+    "join",
+    "joined_rooms",
+    "state",
+)
 
 
 @pytest.fixture
@@ -185,3 +196,27 @@ def test_an_old_answer_to_a_first_sync_closes_no_room(machine: Machine) -> None:
     machine.lose_cursor()
     at_rest(machine)
     assert answers(machine, said.room_id)[said.turn].finished
+
+
+def test_a_homeserver_that_is_away_for_an_hour_is_caught_up_with_in_order(machine: Machine) -> None:
+    """What was begun is finished in its message, and what was said meanwhile is answered."""
+    people, first = asked(machine)
+    machine.agent.quick = False
+    machine.pass_time(5)
+    run = machine.agent.open_runs()[0]
+    run.chunk("It begins")
+    machine.pass_time(5)
+    root = root_of(machine, first)
+    for op in AWAY:
+        machine.server.fail(op, faults.lost_request(), 100_000)
+    run.chunk(" and ends.")
+    run.end(Outcome("success"))
+    for _ in range(6):
+        machine.pass_time(600)
+        people.ask(first.room_id, people.ada)
+    assert not answers(machine, first.room_id)[first.turn].finished
+    at_rest(machine)
+    found = answers(machine, first.room_id)
+    assert len(found) == 7
+    assert all(answer.finished for answer in found.values())
+    assert found[first.turn].firsts[0].event_id == root
