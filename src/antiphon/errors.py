@@ -109,10 +109,15 @@ class HomeserverError(AntiphonError):
 
 
 class HomeserverUnreachableError(HomeserverError):
-    """No usable answer: refused connection, time-out, 5xx, a body that is no JSON."""
+    """No usable answer: refused connection, time-out, 5xx, a body that is no JSON. `status` is that
+    of the HTTP answer, None where none came."""
 
     code = "homeserver_unreachable"
     retryable = True
+
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
 
 
 class RateLimitedError(HomeserverError):

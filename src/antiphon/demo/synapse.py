@@ -15,15 +15,17 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from antiphon.adapter.matrix.transport.admin import SynapseAdmin
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock, SystemClock
-from antiphon.demo import synapse_admin, synapse_config
+from antiphon.demo import synapse_config
 from antiphon.demo.synapse_config import HOST, SERVER_NAME, RateLimits
 from antiphon.errors import (
     HomeserverError,
     HomeserverUnreachableError,
     MatrixApiError,
     MissingExtraError,
+    SettingsError,
     StateError,
     StateInUseError,
 )
@@ -150,9 +152,10 @@ class Synapse:
     async def register_user(self, name: str, password: Secret, *, admin: bool = False) -> str:
         """Makes a user and gives its Matrix ID; one that exists stays as it is."""
         assert self._secrets is not None, "start it first"
-        await synapse_admin.register(
-            self.url, self._secrets.registration, name, password, admin=admin
-        )
+        async with SynapseAdmin(self.url) as administration:
+            await administration.register(
+                Secret(self._secrets.registration), name, password, admin=admin
+            )
         return self.user_id(name)
 
     async def admin_token(self) -> Secret:
@@ -168,7 +171,8 @@ class Synapse:
 
     async def lift_rate_limit(self, user_id: str) -> None:
         """From now on this user's messages, edits and joins are not limited."""
-        await synapse_admin.lift_rate_limit(self.url, await self.admin_token(), user_id)
+        async with SynapseAdmin(self.url, await self.admin_token()) as administration:
+            await administration.lift_rate_limit(user_id)
 
     async def _register_admin(self) -> Secret:
         assert self._secrets is not None, "start it first"
@@ -245,7 +249,7 @@ class Synapse:
                     # Only our own Synapse knows the secret of this folder; on a port that another
                     # program took meanwhile, somebody else might answer.
                     await self._register_admin()
-                except MatrixApiError:
+                except (MatrixApiError, SettingsError):
                     await self.kill()
                     return False
                 except HomeserverUnreachableError:

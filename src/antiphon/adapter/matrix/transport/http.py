@@ -92,7 +92,8 @@ class Http:
         if not isinstance(answer, dict):
             raise HomeserverUnreachableError(
                 f"The homeserver's answer can't be read (asked to {what}): no JSON object. "
-                "Is [matrix] homeserver the address of a Matrix homeserver?"
+                "Is [matrix] homeserver the address of a Matrix homeserver?",
+                200,
             )
         return answer
 
@@ -113,7 +114,7 @@ class Http:
         already quoted. Raises HomeserverUnreachableError when no whole answer came within
         `timeout_s` (the request may have been carried out all the same), and what `refusal`
         makes of any other answer."""
-        url = await self._base_url() + path
+        url = await self.base_url() + path
         status, headers, raw = await self._exchange(
             what, method, url, query, body, timeout_s, self.token if authenticated else None
         )
@@ -121,7 +122,17 @@ class Http:
             return raw
         raise self._without_token(refusal(what, status, headers, raw, authenticated=authenticated))
 
-    async def _base_url(self) -> str:
+    async def look(
+        self, what: str, path: str, *, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of a GET without a token, whatever the status.
+
+        Raises HomeserverUnreachableError as `ask_raw`, where there was no answer at all."""
+        url = await self.base_url() + path
+        return await self._exchange(what, "GET", url, None, None, timeout_s, None)
+
+    async def base_url(self) -> str:
+        """Where the homeserver is: as given, or as `.well-known` says of a bare server name."""
         if self._base is None:
             name = self.homeserver
             status, _, raw = await self._exchange(

@@ -45,13 +45,14 @@ def refusal(
     if 300 <= status < 400:
         return HomeserverUnreachableError(
             f"The homeserver redirects (HTTP {status}) when asked to {what}. "
-            "Set [matrix] homeserver to the address that it redirects to."
+            "Set [matrix] homeserver to the address that it redirects to.",
+            status,
         )
     if status == 413 and not isinstance(errcode, str):
         errcode = "M_TOO_LARGE"
     if status >= 500 or status == 408 or not isinstance(errcode, str):
         return HomeserverUnreachableError(
-            f"The homeserver can't {what} now: HTTP {status}{_quoted(answer)}."
+            f"The homeserver can't {what} now: HTTP {status}{_quoted(answer)}.", status
         )
     if authenticated and errcode in _DEAD_TOKEN:
         return TokenRevokedError(f"The homeserver {_DEAD_TOKEN[errcode]} ({errcode}).")

@@ -15,6 +15,13 @@ class WhoAmI(msgspec.Struct, frozen=True):
     device_id: str | None
 
 
+class AdminUser(msgspec.Struct, frozen=True):
+    """An account as an administrator sees it."""
+
+    admin: bool
+    deactivated: bool
+
+
 class Login(msgspec.Struct, frozen=True):
     """A login that was just made."""
 
