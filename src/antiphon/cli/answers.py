@@ -118,8 +118,7 @@ def complete(given: Given, ask: Ask | None) -> Complete:
         admins = (
             ids([ask.text("Who may use admin commands", default=persons[0])]) if persons else ()
         )
-    for entry in (*allow, *admins):
-        _check_pattern(entry)
+    check_patterns((*allow, *admins))
     model, base_url, api_key = _model(given, ask)
     return Complete(
         homeserver=homeserver.strip(),
@@ -179,12 +178,14 @@ def ids(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def _check_pattern(entry: str) -> None:
-    if entry != "*" and not _FULL_ID.fullmatch(entry):
-        raise SettingsError(
-            f"{entry!r} is no Matrix ID. Write @name:server, a glob such as @*:example.org, "
-            "or * for everybody."
-        )
+def check_patterns(entries: Sequence[str]) -> None:
+    """Raises SettingsError for what is neither a Matrix ID nor a glob of such."""
+    for entry in entries:
+        if entry != "*" and not _FULL_ID.fullmatch(entry):
+            raise SettingsError(
+                f"{entry!r} is no Matrix ID. Write @name:server, a glob such as @*:example.org, "
+                "or * for everybody."
+            )
 
 
 def one_secret(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from antiphon.cli.matrix_provision import provision
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
 from antiphon.errors import EXIT_FAILED, EXIT_OK
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 @click.group()
 def matrix() -> None:
     """The Matrix adapter: one bot account, its rooms and what it owes them."""
+
+
+matrix.add_command(provision)
 
 
 @matrix.command("run")
