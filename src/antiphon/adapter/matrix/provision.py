@@ -16,7 +16,6 @@ from antiphon.adapter.matrix.transport.admin import SynapseAdmin
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.login import sign_in
 from antiphon.clock import Chance
-from antiphon.crash import crash_point
 from antiphon.errors import (
     LoginError,
     MatrixApiError,
@@ -229,7 +228,6 @@ class _Making:
         except (SettingsError, LoginError):
             self._keeper.take_back()
             raise
-        crash_point("provision.made")
         if made != user_id:
             self._keeper.take_back()
             self._keeper.keep(made, password)
@@ -250,7 +248,6 @@ class _Making:
         user = await _as_admin(self._admin.user(user_id))
         if user is None:
             self._keeper.keep(user_id, password)
-            crash_point("provision.kept")
             await self._admin.make_user(user_id, password, display_name=self._wanted.display_name)
             return "made"
         if user.deactivated:
@@ -264,7 +261,6 @@ class _Making:
                 "logged in), or another --user.",
             )
         self._keeper.keep(user_id, password)
-        crash_point("provision.kept")
         await self._admin.set_password(user_id, password)
         return "new_password"
 
@@ -274,7 +270,6 @@ class _Making:
         assert wanted.shared_secret is not None
         name = wanted.user_id[1:].partition(":")[0]
         self._keeper.keep(wanted.user_id, password)
-        crash_point("provision.kept")
         try:
             made = await self._admin.register(
                 wanted.shared_secret, name, password, display_name=wanted.display_name
