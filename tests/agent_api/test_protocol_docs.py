@@ -10,6 +10,8 @@ import pytest
 from antiphon.agent_api.answer import Answer
 from antiphon.agent_api.frames import FRAME_TYPES, UnknownEvent, decode_frame
 from antiphon.agent_api.messages import (
+    MAX_ARCHIVE_BYTES,
+    MAX_CHUNK_BYTES,
     MAX_FRAME_BYTES,
     MAX_INPUT_CHARS,
     Attach,
@@ -64,7 +66,8 @@ def test_every_type_and_code_is_shown() -> None:
 
 def test_the_limits_shown_are_the_limits() -> None:
     """Numbers in the table are the constants'."""
-    assert f"{MAX_FRAME_BYTES:,} bytes" in TEXT
+    for limit in (MAX_FRAME_BYTES, MAX_CHUNK_BYTES, MAX_ARCHIVE_BYTES):
+        assert f"{limit:,} bytes" in TEXT
     assert f"{MAX_INPUT_CHARS:,} characters" in TEXT
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 
 import msgspec
 from websockets.asyncio.server import ServerConnection
@@ -21,6 +22,7 @@ from antiphon.agent.problems import report, sentence
 from antiphon.agent.reader import From, Reader
 from antiphon.agent.recorder import unbroken
 from antiphon.agent.service import Service
+from antiphon.agent.transfer import Transfers
 from antiphon.agent_api.messages import (
     AnyVerb,
     ApprovalResolve,
@@ -32,7 +34,10 @@ from antiphon.agent_api.messages import (
     RunCancel,
     RunStart,
     RunWithdraw,
+    ThreadArchive,
     ThreadDelete,
+    ThreadExport,
+    ThreadImport,
 )
 from antiphon.agent_api.verbs import BadVerbError, decode_verb
 from antiphon.clock import Chance
@@ -59,6 +64,7 @@ class Connection:
         self._replies: deque[bytes] = deque()
         self._readers: dict[ThreadId, Reader] = {}
         self._news: dict[Reader, None] = {}
+        self._transfers = Transfers()
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_VERBS)
 
@@ -147,6 +153,14 @@ class Connection:
             case ThreadDelete():
                 await service.delete(state)
                 self._reply(Ok(verb.id))
+            case ThreadExport():
+                make = partial(service.export, state.thread)
+                self._reply(await self._transfers.page(state.thread, verb, make))
+            case ThreadImport():
+                whole = self._transfers.take(state.thread, verb)
+                if whole is not None:
+                    await service.import_(state, whole)
+                self._reply(Ok(verb.id))
 
     def _check_room(self, thread: ThreadId) -> None:
         if thread not in self._readers and len(self._readers) >= MAX_READERS:
@@ -185,7 +199,7 @@ class Connection:
 
     # --- writing --------------------------------------------------------------------------------
 
-    def _reply(self, frame: Ok | Error) -> None:
+    def _reply(self, frame: Ok | Error | ThreadArchive) -> None:
         self._replies.append(_encoder.encode(frame))
         self._wake.set()
 

@@ -6,6 +6,7 @@ AgentProtocolError with an `ErrorCode` where a verb is refused.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,12 +14,13 @@ from typing import TypeVar
 
 import msgspec
 
+from antiphon.agent import archive
 from antiphon.agent.hub import Hub, ThreadState
 from antiphon.agent.live import Reason
 from antiphon.agent.model import Frame, FrozenSettings, ThreadId
 from antiphon.agent.ports import EngineRegistry
 from antiphon.agent.reader import From, start_of
-from antiphon.agent.store import lifecycle, reading, runs
+from antiphon.agent.store import archives, lifecycle, reading, runs
 from antiphon.agent.supervisor import Supervisor
 from antiphon.agent.tools.port import Tool
 from antiphon.agent_api.messages import Attach, ErrorCode, RunStart
@@ -155,6 +157,25 @@ class Service:
             )
         state.log.close()
         await self.database.scrub()
+
+    async def export(self, thread: ThreadId) -> bytes:
+        """The archive of what the thread remembers now. Raises AgentProtocolError: `thread_gone`,
+        `not_found` where that is nothing, `archive_too_large`."""
+        found = await self.database.read(lambda connection: archives.read(connection, thread))
+        if found is None:
+            raise AgentProtocolError(
+                "There is no such thread, or no run of it has ended.", code=ErrorCode.NOT_FOUND
+            )
+        return await asyncio.to_thread(archive.encode, found)
+
+    async def import_(self, state: ThreadState, data: bytes) -> None:
+        """Makes the thread with the memory in `data`; returns when that is durable. Raises
+        AgentProtocolError: `bad_archive`, `thread_gone`, `conflict`."""
+        brought = await asyncio.to_thread(archive.decode, data)
+        now = self._clock.now_ms()
+        await self.database.write(
+            lambda connection: archives.write(connection, state.thread, brought, now)
+        )
 
     @asynccontextmanager
     async def _stopped(

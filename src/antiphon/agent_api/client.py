@@ -22,10 +22,12 @@ from antiphon.agent_api.messages import (
     RunSettings,
     RunStart,
     RunWithdraw,
+    ThreadArchive,
     ThreadDelete,
 )
 from antiphon.agent_api.protocol import Answered, ClientProtocol, Delivered, Failed, Opened
 from antiphon.agent_api.subscription import Buffer, Subscription
+from antiphon.agent_api.transfer import download, upload
 from antiphon.agent_api.waiting import within
 from antiphon.clock import Chance, Clock
 from antiphon.errors import (
@@ -93,7 +95,7 @@ class AgentClient:
         self._on_change = on_change
         self._protocol = ClientProtocol()
         self._subscriptions: dict[int, Subscription] = {}
-        self._calls: dict[str, asyncio.Future[None]] = {}
+        self._calls: dict[str, asyncio.Future[ThreadArchive | None]] = {}
         self._wanted = asyncio.Event()
         self._unsent = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -165,6 +167,18 @@ class AgentClient:
         """Erases the thread. As `cancel` otherwise."""
         await self._call(ThreadDelete(self._protocol.next_id(), thread_id))
 
+    async def export(self, thread_id: str) -> bytes:
+        """What the thread remembers, as one archive whose content is the agent's own matter.
+        Raises as `cancel`: `not_found` where there is nothing to remember, `thread_gone`."""
+        return await download(thread_id, self._protocol.next_id, self._call)
+
+    async def import_(self, thread_id: str, archive: bytes) -> None:
+        """Makes a new thread that remembers `archive`; returns when that is durable. Doing it
+        again changes nothing. Raises as `cancel`: `thread_gone` for an id that was deleted,
+        `conflict` for a thread that remembers something else, `bad_archive`,
+        `archive_too_large`."""
+        await upload(thread_id, archive, self._protocol.next_id, self._call)
+
     async def check(self) -> None:
         """Asks for a sign of life, on the connection or a new one. Raises AgentUnreachableError
         or AgentRefusedError."""
@@ -177,15 +191,15 @@ class AgentClient:
         finally:
             await socket.close()
 
-    async def _call(self, verb: AnyVerb) -> None:
+    async def _call(self, verb: AnyVerb) -> ThreadArchive | None:
         if self._refused is not None:
             raise self._refused
         self._protocol.call(verb)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ThreadArchive | None] = asyncio.get_running_loop().create_future()
         self._calls[verb.id] = answer
         self._wake()
         try:
-            await within(self._clock, self._limits.verb_s, answer)
+            return await within(self._clock, self._limits.verb_s, answer)
         except TimeoutError:
             why = f" ({self._trouble.message})" if self._trouble else ""
             raise AgentUnreachableError(f"The agent at {self.url} does not answer{why}.") from None
@@ -315,7 +329,7 @@ class AgentClient:
             answer = self._calls.get(item.verb_id)
             if answer is not None and not answer.done():
                 if item.error is None:
-                    answer.set_result(None)
+                    answer.set_result(item.archive)
                 else:
                     answer.set_exception(item.error)
             return

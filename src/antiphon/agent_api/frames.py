@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import msgspec
 
-from antiphon.agent_api.messages import MAX_FRAME_BYTES, VERSION, AnyEvent, Error, Ok, ServerFrame
+from antiphon.agent_api.messages import (
+    MAX_FRAME_BYTES,
+    VERSION,
+    AnyEvent,
+    Error,
+    Ok,
+    ServerFrame,
+    ThreadArchive,
+)
 from antiphon.errors import AgentProtocolError
 
 
@@ -20,7 +28,7 @@ class UnknownEvent(msgspec.Struct, frozen=True):
     seq: int
 
 
-Frame = Ok | Error | AnyEvent | UnknownEvent
+Frame = Ok | Error | ThreadArchive | AnyEvent | UnknownEvent
 
 
 class _Head(msgspec.Struct):
@@ -36,7 +44,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_frame(frame: ServerFrame) -> bytes:
-    """The bytes of an `ok`, `error` or event. Raises AgentProtocolError (`frame_too_large`)."""
+    """The bytes of an answer or event. Raises AgentProtocolError (`frame_too_large`)."""
     data = _encoder.encode(frame)
     if len(data) > MAX_FRAME_BYTES:
         raise AgentProtocolError(

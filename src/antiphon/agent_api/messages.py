@@ -22,6 +22,12 @@ MAX_FRAME_BYTES = 1 << 20
 MAX_INPUT_CHARS = 200_000
 """All text parts of one `run.start` together; above it: `input_too_large`."""
 
+MAX_ARCHIVE_BYTES = 64 << 20
+"""A thread's archive above this is neither exported nor imported (`archive_too_large`)."""
+
+MAX_CHUNK_BYTES = 512 << 10
+"""Most bytes of an archive in one frame (as base64 they are a third more)."""
+
 OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
 ThreadKey = Annotated[str, Meta(min_length=16, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -39,6 +45,8 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     UNKNOWN_MODEL = "unknown_model"
     TOO_MANY = "too_many"
+    BAD_ARCHIVE = "bad_archive"
+    ARCHIVE_TOO_LARGE = "archive_too_large"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 
@@ -147,7 +155,43 @@ class ThreadDelete(Verb, frozen=True, tag="thread.delete"):
     """Erase the thread with all its runs. Leaves a tombstone: later frames get `thread_gone`."""
 
 
-AnyVerb = Attach | Detach | RunStart | RunCancel | RunWithdraw | ApprovalResolve | ThreadDelete
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 in hexadecimal."""
+
+Chunk = Annotated[bytes, Meta(max_length=MAX_CHUNK_BYTES)]
+"""A piece of an archive; base64 in the frame."""
+
+
+class ThreadExport(Verb, frozen=True, kw_only=True, tag="thread.export"):
+    """Ask for what the thread remembers, from byte `offset` of its archive on. Answered by
+    `thread.archive`. `digest` (of the first answer) holds the pages together: `conflict` when the
+    thread has changed since."""
+
+    offset: Annotated[int, Meta(ge=0)] = 0
+    digest: Digest | None = None
+
+
+class ThreadImport(Verb, frozen=True, kw_only=True, tag="thread.import"):
+    """Send a piece of an archive into a new thread, in order from offset 0. The piece that makes
+    `total` bytes whole has it checked and imported, in one transaction, before its `ok`."""
+
+    total: Annotated[int, Meta(ge=1)]
+    digest: Digest
+    offset: Annotated[int, Meta(ge=0)]
+    data: Chunk
+
+
+AnyVerb = (
+    Attach
+    | Detach
+    | RunStart
+    | RunCancel
+    | RunWithdraw
+    | ApprovalResolve
+    | ThreadDelete
+    | ThreadExport
+    | ThreadImport
+)
 
 
 # --- what the agent answers to a verb -----------------------------------------------------------
@@ -166,6 +210,17 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error", omit_def
     message: str
     id: str | None = None
     retryable: bool = False
+
+
+class ThreadArchive(msgspec.Struct, frozen=True, tag_field="type", tag="thread.archive"):
+    """The answer to the `thread.export` with this id: a piece of the archive, which has `total`
+    bytes and this SHA-256. `data` begins at `offset`; the last piece ends at `total`."""
+
+    id: str
+    total: int
+    digest: str
+    offset: int
+    data: bytes
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -347,7 +402,7 @@ AnyEvent = (
     | Snapshot
 )
 
-ServerFrame = Ok | Error | AnyEvent
+ServerFrame = Ok | Error | ThreadArchive | AnyEvent
 
 TERMINAL = (RunFinished, RunErrored)
 """Exactly one of these ends each run."""

@@ -21,6 +21,7 @@ from antiphon.agent_api.messages import (
     Event,
     Ok,
     RunStart,
+    ThreadArchive,
 )
 from antiphon.agent_api.track import Track, Verdict
 from antiphon.agent_api.verbs import encode_verb
@@ -51,10 +52,12 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The agent answered a verb: carried out and durable, or `error`."""
+    """The agent answered a verb: carried out and durable, with what was asked for (`archive`), or
+    `error`."""
 
     verb_id: str
     error: AgentProtocolError | None
+    archive: ThreadArchive | None = None
 
 
 Received = Delivered | Opened | Failed | Answered
@@ -190,7 +193,7 @@ class ClientProtocol:
         frame = decode_frame(data)
         if frame is None:
             return []
-        if isinstance(frame, Ok | Error):
+        if isinstance(frame, Ok | Error | ThreadArchive):
             return self._answer(frame)
         return self._event(frame)
 
@@ -232,7 +235,7 @@ class ClientProtocol:
         if self._connected:
             self._out.append(frame)
 
-    def _answer(self, frame: Ok | Error) -> list[Received]:
+    def _answer(self, frame: Ok | Error | ThreadArchive) -> list[Received]:
         sent = self._sent.pop(frame.id, None) if frame.id is not None else None
         if sent is None:
             return []
@@ -240,7 +243,8 @@ class ClientProtocol:
         if isinstance(frame, Error):
             error = AgentProtocolError(frame.message, code=frame.code, retryable=frame.retryable)
         if sent.key is None:
-            return [Answered(sent.verb.id, error)]
+            archive = frame if isinstance(frame, ThreadArchive) else None
+            return [Answered(sent.verb.id, error, archive)]
         follow = self._follows[sent.key]
         follow.track.answered()
         if error is None:

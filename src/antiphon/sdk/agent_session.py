@@ -27,6 +27,8 @@ SENTENCES = {
     ErrorCode.THREAD_GONE: "This conversation was erased. Begin a new one and ask again.",
     ErrorCode.NOT_FOUND: "The record of this question is gone. Please send it again.",
     ErrorCode.UNKNOWN_MODEL: "The model chosen here does not exist. Choose another one.",
+    ErrorCode.BAD_ARCHIVE: "I could not read what was to be remembered here.",
+    ErrorCode.ARCHIVE_TOO_LARGE: "This is too much for me to remember at once.",
     ErrorCode.SHUTTING_DOWN: "The agent is restarting. Please try again in a moment.",
     ErrorCode.INTERNAL: "Something went wrong at the agent. Please try again.",
 }

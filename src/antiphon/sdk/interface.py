@@ -140,6 +140,19 @@ class Platform(Protocol):
         """Erases the thread at the agent. As `cancel` otherwise."""
         ...
 
+    async def export_thread(self, thread_id: ThreadId) -> bytes | None:
+        """What the thread remembers, as an archive for `import_thread`: its ended runs, without
+        those that were withdrawn. None where the agent knows nothing of it (any more). Raises
+        AgentUnreachableError, AgentRefusedError, and AgentProtocolError with the agent's code."""
+        ...
+
+    async def import_thread(self, thread_id: ThreadId, archive: bytes) -> None:
+        """Gives a new thread this memory; runs in it that are asked for again end as they did.
+        Idempotent. Raises as `export_thread`; codes: `thread_gone` for an id that was forgotten,
+        `conflict` for a thread that remembers something else, `bad_archive`,
+        `archive_too_large`. Nothing is changed then."""
+        ...
+
     async def check(self) -> PlatformHealth:
         """Whether an answer could be had now; never raises."""
         ...

@@ -29,6 +29,7 @@ from antiphon.sdk.interface import (
     Run,
     Session,
 )
+from antiphon.sdk.memories import Memories
 from antiphon.sdk.prototype_state import LocalState
 from antiphon.sdk.state import State
 from antiphon.settings import AgentSettings, General
@@ -47,6 +48,7 @@ class Platform:
         self._client = client
         self._session = session
         self._surface = surface
+        self._memories = Memories(client)
 
     @property
     def state(self) -> State:
@@ -85,6 +87,14 @@ class Platform:
     async def forget(self, thread_id: ThreadId) -> None:
         await self._state.retire(thread_id)
         await self._owed(self._client.delete(thread_id))
+
+    async def export_thread(self, thread_id: ThreadId) -> bytes | None:
+        return await self._memories.export_thread(thread_id)
+
+    async def import_thread(self, thread_id: ThreadId, archive: bytes) -> None:
+        if await self._state.is_retired(thread_id):
+            raise AgentProtocolError("The thread was forgotten.", code=ErrorCode.THREAD_GONE)
+        await self._memories.import_thread(thread_id, archive)
 
     async def check(self) -> PlatformHealth:
         try:

@@ -6,6 +6,7 @@ FakeAgent keeps the protocol's rules by itself and breaks them where a script sa
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from websockets.http11 import Request, Response
 
 from antiphon.agent_api.frames import encode_frame
 from antiphon.agent_api.messages import (
+    MAX_CHUNK_BYTES,
     MAX_FRAME_BYTES,
     AnyEvent,
     AnyVerb,
@@ -31,7 +33,10 @@ from antiphon.agent_api.messages import (
     RunStart,
     RunWithdraw,
     ServerFrame,
+    ThreadArchive,
     ThreadDelete,
+    ThreadExport,
+    ThreadImport,
 )
 from antiphon.agent_api.verbs import BadVerbError, decode_verb
 from antiphon.testing.agent_run import FakeRun, FakeThread
@@ -230,8 +235,16 @@ class FakeAgent:
                 return
             case Detach():
                 link.threads.discard(thread.thread_id)
+            case ThreadExport():
+                self._export(link, thread, verb)
+                return
+            case ThreadImport():
+                self._import(link, thread, verb)
+                return
             case RunCancel() | RunWithdraw():
                 thread.stopped.add(verb.run_id)
+                if isinstance(verb, RunWithdraw):
+                    thread.withdrawn.add(verb.run_id)
                 if verb.run_id in thread.runs:
                     thread.runs[verb.run_id].stop.set()
             case ThreadDelete():
@@ -261,6 +274,30 @@ class FakeAgent:
         task = self._tasks.create_task(run.play(self._deliver, self._fault))
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
+
+    def _export(self, link: _Link, thread: FakeThread, verb: ThreadExport) -> None:
+        data = thread.archive()
+        if data is None:
+            link.send(Error(ErrorCode.NOT_FOUND, "There is nothing to export.", verb.id))
+            return
+        digest = hashlib.sha256(data).hexdigest()
+        if verb.digest not in (None, digest):
+            link.send(Error(ErrorCode.CONFLICT, "The thread has changed.", verb.id, True))
+            return
+        piece = data[verb.offset : verb.offset + MAX_CHUNK_BYTES]
+        link.send(ThreadArchive(verb.id, len(data), digest, verb.offset, piece))
+
+    def _import(self, link: _Link, thread: FakeThread, verb: ThreadImport) -> None:
+        if verb.offset == 0:
+            thread.arriving.clear()
+        if verb.offset != len(thread.arriving):
+            link.send(Error(ErrorCode.NOT_FOUND, "Begin again at 0.", verb.id, True))
+            return
+        thread.arriving += verb.data
+        refusal = None
+        if len(thread.arriving) >= verb.total:
+            refusal = thread.remember(bytes(thread.arriving))
+        link.send(Error(refusal, "Refused.", verb.id) if refusal else Ok(verb.id))
 
     def _attach(
         self,

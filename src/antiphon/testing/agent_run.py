@@ -40,7 +40,9 @@ class FakeThread:
         self.log: list[AnyEvent] = []
         self.runs: dict[str, FakeRun] = {}
         self.stopped: set[str] = set()
+        self.withdrawn: set[str] = set()
         self.gone = False
+        self.arriving = bytearray()
 
     @property
     def live(self) -> FakeRun | None:
@@ -58,6 +60,36 @@ class FakeThread:
                 return self.log[index:]
         return None
 
+    def archive(self) -> bytes | None:
+        """Its ended runs, but for withdrawn ones; None: there is none."""
+        past = [
+            FakePast(run.start, tuple(event for event in self.log if event.run_id == run_id))
+            for run_id, run in self.runs.items()
+            if run.answer.over and run_id not in self.withdrawn
+        ]
+        return msgspec.json.encode(past) if past else None
+
+    def remember(self, archive: bytes) -> str | None:
+        """Takes the runs of an archive, once; the code of the refusal, if any."""
+        try:
+            past = msgspec.json.decode(archive, type=tuple[FakePast, ...])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return "bad_archive"
+        if self.runs:
+            known = [(run.start.run_id, run.start.input) for run in self.runs.values()]
+            same = known == [(one.start.run_id, one.start.input) for one in past]
+            return None if same else "conflict"
+        for one in past:
+            start = msgspec.structs.replace(one.start, thread_id=self.thread_id)
+            run = self.runs[start.run_id] = FakeRun(self, start, ())
+            for event in one.events:
+                moved = msgspec.structs.replace(
+                    event, thread_id=self.thread_id, seq=len(self.log) + 1
+                )
+                self.log.append(moved)
+                run.answer.apply(moved)
+        return None
+
     def snapshot(self, run: FakeRun) -> Snapshot:
         """The state of a run."""
         view = run.answer.view()
@@ -72,6 +104,13 @@ class FakeThread:
             model=view.model,
             error=view.error,
         )
+
+
+class FakePast(msgspec.Struct, frozen=True):
+    """A run in the fake's own kind of archive."""
+
+    start: RunStart
+    events: tuple[AnyEvent, ...]
 
 
 class FakeRun:

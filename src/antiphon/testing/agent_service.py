@@ -89,11 +89,11 @@ class RawClient:
         return frame
 
     async def ask(self, kind: str, thread_id: str = THREAD, **fields: Any) -> Frame:
-        """Sends a verb and returns its `ok` or `error`; events before it are kept for `recv`."""
+        """Sends a verb and returns its answer; events before it are kept for `recv`."""
         verb_id = await self.send(kind, thread_id, **fields)
         while True:
             frame = await self._read()
-            if frame["type"] in ("ok", "error") and frame.get("id") == verb_id:
+            if frame["type"] in ("ok", "error", "thread.archive") and frame.get("id") == verb_id:
                 return frame
             self._aside.append(frame)
 

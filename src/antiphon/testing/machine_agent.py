@@ -195,6 +195,12 @@ class LifePlatform:
     async def forget(self, thread_id: ThreadId) -> None:
         raise AssertionError("nobody asks for that yet")
 
+    async def export_thread(self, thread_id: ThreadId) -> bytes | None:
+        raise AssertionError("no backup is made here")
+
+    async def import_thread(self, thread_id: ThreadId, archive: bytes) -> None:
+        raise AssertionError("no backup is restored here")
+
     async def check(self) -> PlatformHealth:
         return PlatformHealth(ok=True, detail="The agent can be reached.")
 

@@ -60,6 +60,7 @@ class FakePlatform:
         self._requests: dict[tuple[ChatId, str], Session] = {}
         self._live: dict[RunId, _LiveRun] = {}
         self._sessions = 0
+        self._remembered: dict[tuple[ThreadId, RunId], _Remembered] = {}
 
     def reply(self, *steps: Step) -> None:
         """Queues the answer of the next new run: `script.reply`."""
@@ -104,11 +105,16 @@ class FakePlatform:
     async def _answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         self.asks.append(run.run_id)
         self._reach()
-        live = self._live.get(run.run_id)
-        if live is not None and live.run is not None and live.run != run:
-            raise AgentProtocolError("Asked before with another body.", code="conflict")
         if run.thread_id in self.forgotten:
             raise AgentProtocolError("This conversation was erased.", code="thread_gone")
+        past = self._remembered.get((run.thread_id, run.run_id))
+        live = None if past else self._live.get(run.run_id)
+        before = past.run if past else live.run if live else None
+        if before is not None and before != run:
+            raise AgentProtocolError("Asked before with another body.", code="conflict")
+        if past is not None:
+            yield past.progress
+            return
         if live is None or live.run is None:
             for other in list(self._live.values()):
                 if other.run is not None and other.run.thread_id == run.thread_id:
@@ -147,6 +153,37 @@ class FakePlatform:
                 fresh = msgspec.structs.replace(chat, session=self._session(chat.chat_id))
                 self._chats[chat.chat_id] = fresh
 
+    # --- memories -------------------------------------------------------------------------------
+
+    async def export_thread(self, thread_id: ThreadId) -> bytes | None:
+        self._reach()
+        runs = self._past_of(thread_id)
+        return None if thread_id in self.forgotten or not runs else msgspec.json.encode(runs)
+
+    async def import_thread(self, thread_id: ThreadId, archive: bytes) -> None:
+        self._reach()
+        if thread_id in self.forgotten:
+            raise AgentProtocolError("This conversation was erased.", code="thread_gone")
+        try:
+            found = msgspec.json.decode(archive, type=tuple[_Remembered, ...])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise AgentProtocolError("This is no archive.", code="bad_archive") from error
+        runs = tuple(one.into(thread_id) for one in found)
+        used = any(run.thread_id == thread_id for run in self.runs) or self._past_of(thread_id)
+        if used and self._past_of(thread_id) != runs:
+            raise AgentProtocolError("The thread has another memory.", code="conflict")
+        for one in runs:
+            self._remembered[thread_id, one.run.run_id] = one
+
+    def _past_of(self, thread_id: ThreadId) -> tuple[_Remembered, ...]:
+        withdrawn = {run_id for thread, run_id in self.withdrawn if thread == thread_id}
+        past = [one for (thread, _), one in self._remembered.items() if thread == thread_id]
+        for run in self.runs:
+            live = self._live[run.run_id]
+            if run.thread_id == thread_id and live.progress.outcome is not None:
+                past.append(_Remembered(run, live.progress))
+        return tuple(one for one in past if one.run.run_id not in withdrawn)
+
     async def check(self) -> PlatformHealth:
         try:
             self._reach()
@@ -170,6 +207,18 @@ class FakePlatform:
         number = self._sessions
         thread_id = ThreadId(f"fake-thread-{number:06d}")
         return Session(SessionId(f"session-{number}"), chat_id, thread_id, started_ms=number)
+
+
+class _Remembered(msgspec.Struct, frozen=True):
+    """A run that has ended, as an archive carries it."""
+
+    run: Run
+    progress: Progress
+
+    def into(self, thread_id: ThreadId) -> _Remembered:
+        """The same in another thread."""
+        run = msgspec.structs.replace(self.run, thread_id=thread_id)
+        return msgspec.structs.replace(self, run=run)
 
 
 class _LiveRun:

@@ -94,6 +94,14 @@ def next_ordinal(connection: Connection, thread: ThreadId) -> int:
     return number
 
 
+def pass_over(connection: Connection, thread: ThreadId, *, ordinal: int, seq: int) -> None:
+    """The next run and the next event of the thread get numbers above these."""
+    row = schema.threads
+    connection.execute(
+        update(row).where(of(row, thread)).values(last_ordinal=ordinal, last_seq=seq)
+    )
+
+
 def erase(connection: Connection, thread: ThreadId) -> None:
     """Deletes every row of the thread, tombstones of its runs included."""
     for table in schema.metadata.tables.values():

@@ -31,3 +31,10 @@ def find(connection: Connection, thread: ThreadId, run_id: str = "") -> str | No
         select(row.c.kind).where(of(row, thread, row.c.run_id == run_id))
     ).scalar_one_or_none()
     return found
+
+
+def any_of(connection: Connection, thread: ThreadId) -> bool:
+    """Whether there is a tombstone of the thread or of a run of it."""
+    row = schema.tombstones
+    found = select(row.c.kind).where(of(row, thread)).limit(1)
+    return connection.execute(found).first() is not None
