@@ -92,3 +92,16 @@ def test_children_get_the_link_by_file_and_no_token_in_their_environment(tmp_pat
         assert spec.env["HOME"] == "/home/me"
         assert str(config) in spec.argv
         assert "--die-with-parent" in spec.argv
+
+
+def test_what_was_arranged_can_be_looked_up(tmp_path: Path) -> None:
+    """For commands that look at a running pair."""
+    assert pair.arranged(tmp_path) is None
+    between = link(tmp_path)
+    found = pair.arranged(tmp_path)
+    assert found is not None
+    assert (found.url, found.token.reveal()) == (
+        between.url,
+        between.token_file.read_text().strip(),
+    )
+    assert (tmp_path / "agent.url").stat().st_mode & 0o777 == 0o600

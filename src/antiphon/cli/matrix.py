@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from antiphon.cli.matrix_doctor import doctor
 from antiphon.cli.matrix_provision import provision
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
@@ -83,6 +84,9 @@ def reconcile(options: Options, dry_run: bool, as_json: bool, wait_s: float) -> 
         _print(report, as_json)
     whole = any(report.left is not None and report.left.nothing for report in reports)
     return EXIT_OK if whole else EXIT_FAILED
+
+
+matrix.add_command(doctor)
 
 
 def _print(report: Report, as_json: bool) -> None:

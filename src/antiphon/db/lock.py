@@ -64,3 +64,27 @@ class StateLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def holder(state: Path, name: str) -> int | None:
+    """The process that holds `NAME.lock` in a state folder (0 where it did not say which); None
+    where nobody does.
+
+    It only looks: no file is made. For that it takes and gives back a shared lock, which a process
+    that starts in the same instant would be refused for. Raises StateError where the file can't
+    be opened."""
+    path = state / f"{name}.lock"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"Can't read {path}: {error.strerror}.") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        return int(pid) if pid.isdigit() else 0
+    finally:
+        os.close(fd)
+    return None

@@ -18,10 +18,13 @@ import msgspec
 from antiphon.clock import Chance
 from antiphon.errors import SettingsError, StateError
 from antiphon.run.child import ChildSpec
-from antiphon.settings import AgentSettings, Source, variable_name
+from antiphon.settings import AgentSettings, Secret, Source, variable_name
 
 SURFACE = "matrix"
 """The name under which an agent with several surfaces knows the adapter."""
+
+TOKEN_FILE = "agent.token"  # noqa: S105 - the name of its file
+ADDRESS_FILE = "agent.url"
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -40,7 +43,7 @@ class Link(msgspec.Struct, frozen=True):
 
 def link(source: Source, settings: AgentSettings, state: Path, chance: Chance) -> Link:
     """The link of this state folder. Host, port and token from the settings are kept; what is not
-    set is made: any free port, a random token.
+    set is made: any free port, a random token. The address is written down for `arranged`.
 
     Raises SettingsError where the settings name an agent elsewhere, StateError where the token
     can't be kept."""
@@ -54,9 +57,24 @@ def link(source: Source, settings: AgentSettings, state: Path, chance: Chance) -
             f"[agent] tokens has no token for the surface {SURFACE!r}. Add one, or remove tokens."
         )
     given = settings.token or settings.tokens.get(SURFACE)
-    token_file = keep_secret(state / "agent.token", given.reveal() if given else None, chance)
+    token_file = keep_secret(state / TOKEN_FILE, given.reveal() if given else None, chance)
     port = settings.port if is_set(source, "agent", "port") else 0
-    return Link(settings.host, port or free_port(settings.host), token_file)
+    made = Link(settings.host, port or free_port(settings.host), token_file)
+    keep_secret(state / ADDRESS_FILE, made.url, chance)
+    return made
+
+
+def arranged(state: Path) -> AgentSettings | None:
+    """Address and token of the agent that the last `antiphon run` on this state started; None
+    where they can't be read. Whether it still runs, its lock tells."""
+    try:
+        url, token = (
+            (state / name).read_text(encoding="utf-8").strip()
+            for name in (ADDRESS_FILE, TOKEN_FILE)
+        )
+    except (OSError, UnicodeDecodeError):
+        return None
+    return AgentSettings(url=url, token=Secret(token)) if url and token else None
 
 
 def is_set(source: Source, section: str, name: str) -> bool:

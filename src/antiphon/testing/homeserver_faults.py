@@ -11,6 +11,7 @@ Op = Literal[
     "versions", "login", "whoami", "logout", "sync", "send", "redact", "typing", "receipt",
     "join", "leave", "forget", "invite", "messages", "createRoom", "joined_rooms",
     "joined_members", "state", "set_state", "event", "relations", "displayname", "set_displayname",
+    "federation_version", "synapse_version", "login_flows", "hierarchy",
 ]  # fmt: skip
 
 

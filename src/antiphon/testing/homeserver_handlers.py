@@ -73,6 +73,23 @@ async def _versions(call: Call) -> Any:
     return {"versions": ["v1.11", "v1.12"]}
 
 
+async def _federation_version(call: Call) -> Any:
+    return {"server": {"name": "Fake", "version": "1.0"}}
+
+
+async def _synapse_version(call: Call) -> Any:
+    raise RefusedError(404, "M_UNRECOGNIZED")
+
+
+async def _login_flows(call: Call) -> Any:
+    return {"flows": [{"type": "m.login.password"}]}
+
+
+async def _hierarchy(call: Call) -> Any:
+    call.member()
+    return {"rooms": []}
+
+
 async def _login(call: Call) -> Any:
     user = str(call.body.get("identifier", {}).get("user", ""))
     user_id = user if user.startswith("@") else f"@{user}:{call.server.name}"
@@ -270,6 +287,9 @@ _V3, _ROOM = "/_matrix/client/v3", "/_matrix/client/v3/rooms/{room_id}"
 _V1_ROOM = "/_matrix/client/v1/rooms/{room_id}"
 ROUTES: list[tuple[str, str, str, Handle]] = [
     ("versions", "GET", "/_matrix/client/versions", _versions),
+    ("federation_version", "GET", "/_matrix/federation/v1/version", _federation_version),
+    ("synapse_version", "GET", "/_synapse/admin/v1/server_version", _synapse_version),
+    ("login_flows", "GET", f"{_V3}/login", _login_flows),
     ("login", "POST", f"{_V3}/login", _login),
     ("logout", "POST", f"{_V3}/logout", _logout),
     ("whoami", "GET", f"{_V3}/account/whoami", _whoami),
@@ -289,6 +309,7 @@ ROUTES: list[tuple[str, str, str, Handle]] = [
     ("state", "GET", _ROOM + "/state/{event_type}/{state_key:.*}", _state),
     ("set_state", "PUT", _ROOM + "/state/{event_type}/{state_key:.*}", _set_state),
     ("event", "GET", _ROOM + "/event/{event_id}", _event),
+    ("hierarchy", "GET", _V1_ROOM + "/hierarchy", _hierarchy),
     ("relations", "GET", _V1_ROOM + "/relations/{event_id}/{rel_type}", _relations),
     ("displayname", "GET", _V3 + "/profile/{user_id}/displayname", _displayname),
     ("set_displayname", "PUT", _V3 + "/profile/{user_id}/displayname", _set_displayname),

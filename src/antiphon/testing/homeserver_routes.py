@@ -17,7 +17,7 @@ from antiphon.testing.homeserver_handlers import Call, Handle, RefusedError
 if TYPE_CHECKING:
     from antiphon.testing.homeserver import FakeHomeserver
 
-_OPEN = frozenset({"versions", "login"})
+_OPEN = frozenset({"versions", "federation_version", "synapse_version", "login_flows", "login"})
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -25,6 +25,12 @@ def is_encrypted(connection: Connection, room_id: RoomId) -> bool:
     )
 
 
+def encrypted(connection: Connection) -> frozenset[RoomId]:
+    """The rooms in which encryption was ever switched on."""
+    found = connection.execute(select(room.c.room_id).where(room.c.encrypted.is_(True)))
+    return frozenset(RoomId(room_id) for room_id in found.scalars())
+
+
 def may_send(connection: Connection, room_id: RoomId) -> bool:
     """Whether plaintext may be sent there: we are in it, and it is not encrypted."""
     row = connection.execute(

@@ -1,0 +1,1 @@
+"""`antiphon matrix doctor`: looks whether the adapter can work, and changes nothing."""

@@ -1,0 +1,109 @@
+"""Rooms: what the homeserver says against what the journal holds, and those that can't be read. As
+the dry run of `reconcile` does, it joins, leaves and acknowledges nothing."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection
+
+from antiphon.adapter.matrix.digest import Invite, digest
+from antiphon.adapter.matrix.doctor.finding import Finding, ok, warning
+from antiphon.adapter.matrix.doctor.patient import Patient
+from antiphon.adapter.matrix.journal import rooms
+from antiphon.adapter.matrix.journal.journal import MIGRATIONS
+from antiphon.adapter.matrix.preview import INVITES_ALONE
+from antiphon.adapter.matrix.reconcile import differences
+from antiphon.adapter.matrix.transport.client import MatrixClient
+from antiphon.core.access import AllowList
+from antiphon.core.ids import RoomId, UserId
+from antiphon.db.peek import peek
+
+RECONCILE = (
+    "Start the adapter, which does this at every start, or run `antiphon matrix reconcile`; "
+    "`antiphon matrix reconcile --dry-run` names the rooms."
+)
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """Rooms of homeserver and journal side by side. `adopt` and `close` are None where there is no
+    journal yet; `invites` says of each whether policy lets us accept it."""
+
+    joined: int
+    adopt: int | None
+    close: int | None
+    invites: tuple[bool, ...]
+    encrypted: int
+
+
+async def look(patient: Patient, client: MatrixClient, me: UserId) -> Drift:
+    """Compares. Raises StateError, and what the homeserver's answers raise."""
+    joined = frozenset(RoomId(room_id) for room_id in await client.joined_rooms())
+    # As in `preview`: another time-out makes it another request to Synapse, which would answer the
+    # same one from its cache.
+    response = await client.sync(
+        None,
+        filter=INVITES_ALONE,
+        timeout_ms=patient.clock.now_ms() % 30_000,
+        set_presence="offline",
+    )
+    allowed = AllowList(patient.matrix.allow)
+
+    def compare(connection: Connection) -> tuple[int, int, int]:
+        adopt, close = differences(connection, joined)
+        return len(adopt), len(close), len(rooms.encrypted(connection) & joined)
+
+    held = await peek(patient.journal_url, MIGRATIONS, compare)
+    adopt, close, encrypted = held or (None, None, 0)
+    return Drift(
+        joined=len(joined),
+        adopt=adopt,
+        close=close,
+        invites=tuple(_may(allowed, invite) for invite in digest(response, None, me).invites),
+        encrypted=encrypted,
+    )
+
+
+def drift(found: Drift, adapter: int | None) -> Finding:
+    """Whether the journal has the rooms that the homeserver has. A running adapter (its process
+    in `adapter`) follows changes by itself."""
+    said = [f"{found.joined} joined"]
+    if found.adopt is None:
+        said.append("no journal yet: the first start adopts them without answering their history")
+        return ok("rooms", "; ".join(said))
+    yes, no = found.invites.count(True), found.invites.count(False)
+    for number, what in (
+        (found.adopt, "that the journal does not know (to adopt)"),
+        (found.close, "in the journal that the account is not in any more (to close)"),
+        (yes, "pending invites to accept"),
+        (no, "pending invites to decline"),
+    ):
+        if number:
+            said.append(f"{number} {what}")
+    detail = "; ".join(said)
+    if len(said) == 1:
+        return ok("rooms", f"{detail}, as the journal has them")
+    if adapter is not None:
+        todo = (
+            "The running adapter follows this by itself: run this again in a minute. If it stays, "
+            "look at the adapter's log and start it again."
+        )
+        return warning("rooms", detail, todo)
+    return warning("rooms", detail, RECONCILE)
+
+
+def encryption(found: Drift) -> Finding:
+    """Rooms whose messages can't be read."""
+    if not found.encrypted:
+        return ok("encryption", "no encrypted room")
+    plural = "rooms are" if found.encrypted > 1 else "room is"
+    return warning(
+        "encryption",
+        f"{found.encrypted} {plural} encrypted: what is said there can't be read yet, and is not "
+        "answered",
+        "Talk to the bot in a room without encryption: make a new one with encryption off, and "
+        "invite the bot.",
+    )
+
+
+def _may(allowed: AllowList, invite: Invite) -> bool:
+    return invite.inviter is not None and allowed.allows(invite.inviter)
