@@ -32,7 +32,7 @@ async def test_the_very_first_schema_goes_forward_with_its_data(store_url: str) 
     and the run that was in flight."""
     engine = create_engine(store_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
-        migrate._run(connection, MIGRATIONS, "0001")
+        migrate.run(connection, MIGRATIONS, "0001")
         for statement in FIRST.strip().splitlines():
             connection.exec_driver_sql(statement)
     engine.dispose()

@@ -28,7 +28,7 @@ def at_first_schema(url: str, migrations: Path, *, named: bool) -> None:
     """The database as the first version left it; before names were written unless `named`."""
     engine = plain(url)
     with engine.begin() as connection:
-        migrate._run(connection, migrations, "0001")
+        migrate.run(connection, migrations, "0001")
     if named:
         migrate.upgrade(engine, migrations, store=store_name(migrations), where=url, to="0001")
     engine.dispose()

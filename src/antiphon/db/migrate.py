@@ -50,7 +50,7 @@ def upgrade(
             raise too_new(where, found.revision, target)
         if found.revision != target:
             crash_point("schema.before_upgrade")
-            _run(connection, migrations, target)
+            run(connection, migrations, target)
         if not found.name:
             identity.write(connection, store)
         crash_point("schema.before_commit")
@@ -73,14 +73,14 @@ def _adopt(found: identity.Found, migrations: Path, store: str, where: str) -> N
         raise identity.foreign(store, where)
     scratch = create_engine("sqlite://")
     with scratch.begin() as connection:
-        _run(connection, migrations, found.revision)
+        run(connection, migrations, found.revision)
         expected = set(inspect(connection).get_table_names()) - {identity.VERSIONS}
     scratch.dispose()
     if not expected <= found.tables:
         raise identity.foreign(store, where)
 
 
-def _run(connection: Connection, migrations: Path, target: str | None) -> None:
+def run(connection: Connection, migrations: Path, target: str | None) -> None:
     """Runs the revisions up to `target` in the running transaction."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext

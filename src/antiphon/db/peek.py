@@ -26,6 +26,7 @@ async def peek(
     function: Callable[[Connection], T],
     *,
     any_schema: bool = False,
+    steady: bool = False,
     store: str = "",
 ) -> T | None:
     """What `function` reads in the database as the newest schema shows it; None where there is no
@@ -33,16 +34,23 @@ async def peek(
 
     With `any_schema` it reads the tables as they are, however old. Otherwise an older SQLite
     database is migrated in a copy in memory, and an older PostgreSQL one is refused (StateError).
+    With `steady` all that it reads is of one moment, also where another process begins to write
+    meanwhile (SQLite may make its log and index files beside the database for that).
     Raises what `Database.open` raises, too."""
     parsed = parsed_url(url)
     store = store or store_name(migrations)
     return await asyncio.get_running_loop().run_in_executor(
-        None, _looked, parsed, migrations, function, any_schema, store
+        None, _looked, parsed, migrations, function, any_schema, steady, store
     )
 
 
 def _looked(
-    url: URL, migrations: Path, function: Callable[[Connection], T], any_schema: bool, store: str
+    url: URL,
+    migrations: Path,
+    function: Callable[[Connection], T],
+    any_schema: bool,
+    steady: bool,
+    store: str,
 ) -> T | None:
     where = url.render_as_string(hide_password=True)
     is_sqlite = url.get_backend_name() == "sqlite"
@@ -53,12 +61,14 @@ def _looked(
             where = str(path)
             if not path.exists() or path.stat().st_size == 0:
                 return None
-            engine = _reader(path)
+            engine = _reader(path, steady)
         else:
             engine = postgres.engine(url, BUSY_TIMEOUT_MS).execution_options(
                 postgresql_readonly=True, isolation_level="REPEATABLE READ"
             )
         with engine.connect() as connection:
+            if is_sqlite and steady:
+                connection.exec_driver_sql("BEGIN")
             found = identity.look(connection)
             identity.check(found, store, connection.dialect.name, where)
             if found.revision is None:
@@ -87,11 +97,12 @@ def _looked(
             engine.dispose()
 
 
-def _reader(path: Path) -> Engine:
+def _reader(path: Path, steady: bool) -> Engine:
     """An engine that only reads the file. Without a write-ahead log beside it nobody has it open,
-    and it is read as it is: otherwise SQLite would make one just to read (measured)."""
+    and it is read as it is: otherwise SQLite would make one just to read (measured). `steady` lets
+    it do so: somebody may open it in the next moment."""
     query = {"mode": "ro", "uri": "true"}
-    if not path.with_name(path.name + "-wal").exists():
+    if not steady and not path.with_name(path.name + "-wal").exists():
         query["immutable"] = "1"
     return create_engine(
         URL.create("sqlite", database=path.absolute().as_uri(), query=query),
