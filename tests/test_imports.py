@@ -49,6 +49,7 @@ LEAVES_OF: dict[str, set[str]] = {
 STORES = (
     *("antiphon.agent.store", "antiphon.master.store", "antiphon.adapter.matrix.journal"),
     *("antiphon.sdk.state_rows", "antiphon.sdk.state_schema", "antiphon.sdk.migrations"),
+    "antiphon.sdk.state_backup",
 )
 ENGINES = ("antiphon.agent.engines",)
 TRANSPORT = ("antiphon.adapter.matrix.transport",)
@@ -121,6 +122,8 @@ def _reason(module: str, area: str, name: str) -> str | None:
     if area == "testing":
         return None
     parts = name.split(".")
+    if module.endswith(".__main__") and parts[:2] == ["antiphon", "cli"]:
+        return None  # what is run stands above all, wherever it lies
     if parts[0] == "antiphon":
         return _reason_inside(area, name) if len(parts) > 1 else None
     place = next(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.core.ids import ChatId, EventId, RoomId, RunId, ThreadId
+from antiphon.core.ids import ChatId, EventId, RoomId, RunId, ThreadId, UserId
 from antiphon.core.model import Place, Said
 from antiphon.errors import (
     AgentProtocolError,
@@ -76,6 +76,32 @@ async def test_a_moved_chat_keeps_its_memory_and_moves_onto_no_other(world: Worl
     await world.platform.move_chat(PLACE, new)
     assert await world.platform.chat(new) == moved
     assert await world.platform.chat(PLACE) == again
+
+
+async def test_a_forgotten_chat_begins_anew_and_its_threads_are_never_used_again(
+    world: World,
+) -> None:
+    """All its sessions, and no other chat's; repeated too."""
+    chat = await world.platform.chat(PLACE)
+    second = await world.platform.new_session(chat.chat_id, "turn-1")
+    other = await world.platform.chat(Place("matrix", PLACE.account, RoomId("!other:x")))
+    run = await a_run(world)
+    threads = (chat.session.thread_id, second.thread_id)
+    kept = await world.platform.chats(PLACE.account)
+    assert [(k.place.room, k.threads) for k in kept] == [
+        ("!other:x", (other.session.thread_id,)),
+        ("!room:x", threads),
+    ]
+    assert await world.platform.chats(UserId("@another:x")) == ()
+    for _ in range(2):
+        await world.platform.forget_chat(PLACE)
+    assert [k.place for k in await world.platform.chats(PLACE.account)] == [other.place]
+    fresh = await world.platform.chat(PLACE)
+    assert fresh.session.thread_id not in threads
+    with pytest.raises(AgentProtocolError) as caught:
+        await last_of(world, run)
+    assert caught.value.code == "thread_gone"
+    assert await world.platform.chat(other.place) == other
 
 
 async def test_settings_are_left_to_the_agent_unless_set(world: World) -> None:

@@ -32,6 +32,13 @@ class Chat(msgspec.Struct, frozen=True):
     session: Session
 
 
+class KeptChat(msgspec.Struct, frozen=True):
+    """A chat that is kept, with the threads of all its sessions, forgotten ones too."""
+
+    place: Place
+    threads: tuple[ThreadId, ...]
+
+
 class ResolvedSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """What applies to one run, after all scopes; `None` leaves it to the agent."""
 
@@ -111,6 +118,16 @@ class Platform(Protocol):
     async def move_chat(self, old: Place, new: Place) -> None:
         """The chat of `old` goes on, with its memory, in `new` (a room upgrade). Idempotent; does
         nothing where `old` has no chat or `new` already has one."""
+        ...
+
+    async def chats(self, account: UserId) -> tuple[KeptChat, ...]:
+        """All chats of this account of the surface, ordered by room. Changes nothing."""
+        ...
+
+    async def forget_chat(self, place: Place) -> None:
+        """The place has no chat any more and none of its threads is ever used again; a chat that
+        begins there later knows nothing of it. What the agent has stays until `forget` erases it
+        there. Idempotent."""
         ...
 
     async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:

@@ -13,9 +13,10 @@ from antiphon.clock import Chance, Clock
 from antiphon.core.ids import ChatId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.db import Database
+from antiphon.db.peek import peek
 from antiphon.errors import SettingsError
 from antiphon.sdk import state_rows as rows
-from antiphon.sdk.interface import Chat, ResolvedSettings, Session
+from antiphon.sdk.interface import Chat, KeptChat, ResolvedSettings, Session
 from antiphon.sdk.state import SCOPES, Scope, scopes_of
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -59,6 +60,15 @@ class LocalState:
     async def move_chat(self, old: Place, new: Place) -> None:
         await self._database.write(lambda connection: rows.move_chat(connection, old, new))
 
+    async def chats(self, surface: str, account: UserId) -> tuple[KeptChat, ...]:
+        return await self._database.read(
+            lambda connection: rows.list_chats(connection, surface, account)
+        )
+
+    async def forget_chat(self, place: Place) -> None:
+        now = self._clock.now_ms()
+        await self._database.write(lambda connection: rows.forget_chat(connection, place, now))
+
     async def retire(self, thread_id: ThreadId) -> None:
         mint, now = self._chance.token, self._clock.now_ms()
         await self._database.write(lambda connection: rows.retire(connection, thread_id, mint, now))
@@ -90,6 +100,15 @@ class LocalState:
             lambda connection: rows.read_settings(connection, (scope,))
         )
         return {key: msgspec.json.decode(value) for _, key, value in found}
+
+
+async def kept_chats(url: str, surface: str, account: UserId) -> tuple[KeptChat, ...]:
+    """As `LocalState.chats`, of a database that is only looked at and may not be there. Raises what
+    `antiphon.db.peek.peek` raises."""
+    found = await peek(
+        url, MIGRATIONS, lambda connection: rows.list_chats(connection, surface, account)
+    )
+    return found or ()
 
 
 def checked(key: str, value: Any) -> Any:

@@ -23,6 +23,7 @@ from antiphon.errors import (
 from antiphon.sdk.agent_session import AgentSession, refusal
 from antiphon.sdk.interface import (
     Chat,
+    KeptChat,
     PlatformHealth,
     Progress,
     ResolvedSettings,
@@ -30,10 +31,13 @@ from antiphon.sdk.interface import (
     Session,
 )
 from antiphon.sdk.memories import Memories
-from antiphon.sdk.prototype_state import LocalState
+from antiphon.sdk.prototype_state import LocalState, kept_chats
 from antiphon.sdk.state import State
 from antiphon.settings import AgentSettings, General
 from antiphon.telemetry import logger
+
+STATE = "state.db"
+"""The file of the local state in the state folder, where no database is named."""
 
 GONE = frozenset({ErrorCode.THREAD_GONE})
 """Refusals that mean that what was to be undone is not there any more."""
@@ -66,6 +70,13 @@ class Platform:
         self._own(old)
         self._own(new)
         await self._state.move_chat(old, new)
+
+    async def chats(self, account: UserId) -> tuple[KeptChat, ...]:
+        return await self._state.chats(self._surface, account)
+
+    async def forget_chat(self, place: Place) -> None:
+        self._own(place)
+        await self._state.forget_chat(place)
 
     async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
         return await self._state.resolve(chat.place, user_id)
@@ -151,7 +162,7 @@ async def open_platform(
     client = AgentClient(
         agent.url, agent.token.reveal(), clock=clock, chance=chance, on_change=on_change
     )
-    url = database_url(database, general.state_path(), "state.db")
+    url = database_url(database, general.state_path(), STATE)
     state = await LocalState.open(url, clock=clock, chance=chance)
     try:
         async with client:
@@ -161,3 +172,12 @@ async def open_platform(
             yield Platform(state, client, session, surface=surface)
     finally:
         await state.close()
+
+
+async def look_at_chats(
+    general: General, surface: str, account: UserId, *, database: str = ""
+) -> tuple[KeptChat, ...]:
+    """As `Platform.chats`, without opening, making or changing anything. Raises what
+    `antiphon.db.peek.peek` raises."""
+    url = database_url(database, general.state_path(), STATE)
+    return await kept_chats(url, surface, account)

@@ -9,7 +9,7 @@ import msgspec
 
 from antiphon.core.ids import ChatId, ThreadId, UserId
 from antiphon.core.model import Place
-from antiphon.sdk.interface import Chat, ResolvedSettings, Session
+from antiphon.sdk.interface import Chat, KeptChat, ResolvedSettings, Session
 
 ScopeKind = Literal["platform", "surface", "room", "user"]
 
@@ -59,6 +59,14 @@ class State(Protocol):
     async def move_chat(self, old: Place, new: Place) -> None:
         """The chat of `old` goes on in `new`. Idempotent; does nothing where `old` has no chat or
         `new` has one already."""
+        ...
+
+    async def chats(self, surface: str, account: UserId) -> tuple[KeptChat, ...]:
+        """The chats of an account of a surface, ordered by room."""
+        ...
+
+    async def forget_chat(self, place: Place) -> None:
+        """Removes the chat of a place with its sessions, and retires their threads. Idempotent."""
         ...
 
     async def retire(self, thread_id: ThreadId) -> None:

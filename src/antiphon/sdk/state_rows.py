@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from antiphon.core.ids import ChatId, EventId, RoomId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.errors import PlatformError
-from antiphon.sdk.interface import Chat, Session
+from antiphon.sdk.interface import Chat, KeptChat, Session
 from antiphon.sdk.state import Scope
 from antiphon.sdk.state_schema import chats, retired_threads, sessions, settings, users
 
@@ -188,6 +188,44 @@ def move_chat(connection: Connection, old: Place, new: Place) -> None:
             connection.execute(update(chats).where(_at(old)).values(**_place_columns(new)))
     except IntegrityError:
         return
+
+
+def list_chats(connection: Connection, surface: str, account: UserId) -> tuple[KeptChat, ...]:
+    """The chats of an account with all their threads, ordered by room."""
+    found = connection.execute(
+        _chats_with_session()
+        .where(chats.c.surface == surface, chats.c.account == account)
+        .order_by(chats.c.room, chats.c.thread_root, chats.c.user_id)
+    ).all()
+    return tuple(
+        KeptChat(
+            _as_chat(row).place,
+            tuple(
+                ThreadId(session.thread_id)
+                for session in connection.execute(
+                    select(sessions.c.thread_id)
+                    .where(sessions.c.chat_id == row.chat_id)
+                    .order_by(sessions.c.number)
+                )
+            ),
+        )
+        for row in found
+    )
+
+
+def forget_chat(connection: Connection, place: Place, now_ms: int) -> None:
+    """Removes the chat of a place and its sessions; their threads are retired."""
+    chat_id = connection.execute(
+        select(chats.c.chat_id).where(_at(place)).with_for_update()
+    ).scalar_one_or_none()
+    if chat_id is None:
+        return
+    for row in connection.execute(
+        select(sessions.c.thread_id).where(sessions.c.chat_id == chat_id)
+    ).all():
+        insert_new(connection, retired_threads, {"thread_id": row.thread_id, "retired_ms": now_ms})
+    connection.execute(delete(sessions).where(sessions.c.chat_id == chat_id))
+    connection.execute(delete(chats).where(chats.c.chat_id == chat_id))
 
 
 def retire(connection: Connection, thread_id: ThreadId, mint: Mint, now_ms: int) -> None:

@@ -12,6 +12,7 @@ from antiphon.core.model import Place
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.interface import (
     Chat,
+    KeptChat,
     Outcome,
     PlatformHealth,
     Progress,
@@ -194,6 +195,12 @@ class LifePlatform:
 
     async def forget(self, thread_id: ThreadId) -> None:
         raise AssertionError("nobody asks for that yet")
+
+    async def chats(self, account: UserId) -> tuple[KeptChat, ...]:
+        raise AssertionError("nothing is reset here")
+
+    async def forget_chat(self, place: Place) -> None:
+        raise AssertionError("nothing is reset here")
 
     async def export_thread(self, thread_id: ThreadId) -> bytes | None:
         raise AssertionError("no backup is made here")

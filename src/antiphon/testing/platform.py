@@ -22,6 +22,7 @@ from antiphon.errors import (
 )
 from antiphon.sdk.interface import (
     Chat,
+    KeptChat,
     Outcome,
     PlatformHealth,
     Progress,
@@ -56,7 +57,10 @@ class FakePlatform:
         self.cancelled: list[tuple[ThreadId, RunId]] = []
         self.withdrawn: list[tuple[ThreadId, RunId]] = []
         self.forgotten: list[ThreadId] = []
+        self.retired: set[ThreadId] = set()
         self._chats: dict[ChatId, Chat] = {}
+        self._threads: dict[ChatId, list[ThreadId]] = {}
+        self._places = 0
         self._requests: dict[tuple[ChatId, str], Session] = {}
         self._live: dict[RunId, _LiveRun] = {}
         self._sessions = 0
@@ -72,7 +76,8 @@ class FakePlatform:
         found = self._find(place)
         if found is not None:
             return found
-        chat_id = ChatId(f"chat-{len(self._chats) + 1}")
+        self._places += 1
+        chat_id = ChatId(f"chat-{self._places}")
         chat = Chat(chat_id, place, self._session(chat_id))
         self._chats[chat_id] = chat
         return chat
@@ -94,6 +99,19 @@ class FakePlatform:
         if chat is not None and self._find(new) is None:
             self._chats[chat.chat_id] = msgspec.structs.replace(chat, place=new)
 
+    async def chats(self, account: UserId) -> tuple[KeptChat, ...]:
+        mine = [chat for chat in self._chats.values() if chat.place.account == account]
+        return tuple(
+            KeptChat(chat.place, tuple(self._threads[chat.chat_id]))
+            for chat in sorted(mine, key=lambda chat: chat.place.room)
+        )
+
+    async def forget_chat(self, place: Place) -> None:
+        chat = self._find(place)
+        if chat is not None:
+            self.retired.update(self._threads[chat.chat_id])
+            del self._chats[chat.chat_id]
+
     async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
         return self.settings
 
@@ -105,7 +123,7 @@ class FakePlatform:
     async def _answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         self.asks.append(run.run_id)
         self._reach()
-        if run.thread_id in self.forgotten:
+        if run.thread_id in self.forgotten or run.thread_id in self.retired:
             raise AgentProtocolError("This conversation was erased.", code="thread_gone")
         past = self._remembered.get((run.thread_id, run.run_id))
         live = None if past else self._live.get(run.run_id)
@@ -206,6 +224,7 @@ class FakePlatform:
         self._sessions += 1
         number = self._sessions
         thread_id = ThreadId(f"fake-thread-{number:06d}")
+        self._threads.setdefault(chat_id, []).append(thread_id)
         return Session(SessionId(f"session-{number}"), chat_id, thread_id, started_ms=number)
 
 

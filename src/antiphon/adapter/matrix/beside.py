@@ -7,13 +7,14 @@ refused room from a lost database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from antiphon.clock import Clock
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @asynccontextmanager
@@ -54,3 +55,23 @@ async def while_in(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
+
+
+async def each(work: Callable[[T], Awaitable[R]], items: Iterable[T], at_a_time: int) -> list[R]:
+    """What `work` gives for each item, in their order, some of them at a time. The first exception
+    ends it: the others are cancelled, and it is raised as it is."""
+    waiting = enumerate(items)
+    found: dict[int, R] = {}
+
+    async def one() -> None:
+        for index, item in waiting:
+            found[index] = await work(item)
+
+    tasks = [asyncio.ensure_future(one()) for _ in range(at_a_time)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    return [found[index] for index in sorted(found)]

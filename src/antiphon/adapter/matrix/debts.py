@@ -41,14 +41,14 @@ class Debtor:
         while True:
             await self._due.wait()
             self._due.clear()
-            if await self._pay_all():
+            if await self.pay():
                 pause = 1.0
             else:
                 await woken_within(self._due, pause, self._clock)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
                 self._due.set()
 
-    async def _pay_all(self) -> bool:
+    async def pay(self) -> bool:
         """Tries each debt once; whether all are paid."""
         whole = True
         for debt in await self._journal.read(debts.pending):

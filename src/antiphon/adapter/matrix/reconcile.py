@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import inbound, rooms
+from antiphon.adapter.matrix.journal import forgetting, inbound, rooms
 from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.owed import owed
@@ -44,6 +44,7 @@ async def settle(
 
     def compare(connection: Connection) -> Committed:
         result = Committed()
+        result.adopted.extend(forgetting.adopt(connection, intake.device_id, clock.now_ms()))
         adopt, close = differences(connection, joined)
         for room_id in close:
             inbound.close_room(connection, room_id, intake, clock.now_ms(), result)

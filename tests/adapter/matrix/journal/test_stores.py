@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.digest import Batch, Invite, RoomNews
 from antiphon.adapter.matrix.intake import Intake
@@ -16,7 +16,7 @@ from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.journal import Account, Journal, account_of
 from antiphon.adapter.matrix.journal.outbox import Entry
 from antiphon.adapter.matrix.journal.own import OwnEvent
-from antiphon.adapter.matrix.journal.schema import account, metadata
+from antiphon.adapter.matrix.journal.schema import account, forgotten, metadata
 from antiphon.adapter.matrix.journal.turns import Lane, Turn
 from antiphon.adapter.matrix.owed import owed
 from antiphon.adapter.matrix.transport.events import Event
@@ -101,6 +101,7 @@ def fill(connection: Connection) -> None:
         OwnEvent(EventId("$o"), ROOM, TurnId("turn1"), 0, EventId("$o"), False, False, 1, 1),
     )
     debts.add(connection, Debt("cancel", ThreadId("thread"), RunId("run")), 1)
+    connection.execute(insert(forgotten).values(room_id=ROOM, unread=False))
 
 
 async def test_a_transaction_that_breaks_off_leaves_nothing_of_itself(journal: Journal) -> None:

@@ -117,6 +117,14 @@ outbox = Table(
     Index("outbox_event", "event_id"),
 )
 
+forgotten = Table(
+    "forgotten",
+    metadata,
+    # Rooms that a reset has forgotten, until a start has adopted them anew.
+    Column("room_id", Text, primary_key=True),
+    Column("unread", Boolean, nullable=False),  # what the next catching up brings is from before
+)
+
 debt = Table(
     "debt",
     metadata,

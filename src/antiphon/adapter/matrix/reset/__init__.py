@@ -1,0 +1,1 @@
+"""The reset: forgetting on purpose, with a plan that is shown first."""

@@ -1,0 +1,91 @@
+"""A reset under way, in `matrix-reset.json` beside the databases and outside of what it erases:
+until it is finished no adapter starts, and the next run goes on with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from antiphon.adapter.matrix.reset.plan import Mode, Options
+from antiphon.core.ids import RoomId
+from antiphon.errors import StateError
+
+FILE_NAME = "matrix-reset.json"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What was decided. `rooms`: all that it concerns; `backup`: where the state of before is."""
+
+    options: Options
+    rooms: tuple[RoomId, ...]
+    started_ms: int
+    backup: str | None = None
+
+
+def load(state: Path) -> Record | None:
+    """The reset under way, or None. Raises StateError for a file that can't be read."""
+    file = state / FILE_NAME
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Record)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"Can't read {file}: {error.strerror}.") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"{file} is damaged, so it can't be told which reset was begun. Delete it and run the "
+            "reset again."
+        ) from error
+
+
+def save(state: Path, record: Record) -> None:
+    """Keeps the record: durable when this returns. Raises StateError."""
+    file, new = state / FILE_NAME, state / f".{FILE_NAME}.new"
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as out:
+            out.write(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(file)
+        _sync(state)
+    except OSError as error:
+        raise StateError(f"Can't write {file}: {error.strerror}.") from error
+
+
+def remove(state: Path) -> None:
+    """The reset is finished: durable when this returns. Raises StateError."""
+    try:
+        (state / FILE_NAME).unlink(missing_ok=True)
+        _sync(state)
+    except OSError as error:
+        raise StateError(f"Can't remove {state / FILE_NAME}: {error.strerror}.") from error
+
+
+def command_of(options: Options) -> str:
+    """What to type to go on with a reset."""
+    words = ["antiphon matrix reset --mode", str(options.mode)]
+    words += [f"--room '{room_id}'" for room_id in options.rooms]
+    words += ["--keep-memory"] if options.keep_memory else []
+    words += ["--include-device"] if options.include_device else []
+    return " ".join(words)
+
+
+def refuse_unfinished(state: Path) -> None:
+    """Raises StateError where a reset is under way: half of what it was to forget may be there."""
+    record = load(state)
+    if record is not None:
+        raise StateError(
+            f"A reset ({Mode(record.options.mode)}) was begun and not finished. Finish it: "
+            f"{command_of(record.options)}"
+        )
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
