@@ -92,6 +92,10 @@ def test_what_can_not_be_broken_stays_whole_and_without_a_terminal_nothing_is_wr
     assert len(lines(warning("limits", "word " * 60, "word " * 60), None)) == 2
 
 
+def test_what_is_short_stands_on_one_line() -> None:
+    assert lines(ODD, 80) == ["warning  Clock         It is late. -> Set the clock."]
+
+
 def test_the_summary_counts() -> None:
     assert summary(Diagnosis((FINE,))) == "All 1 checks are ok."
     assert summary(Diagnosis((FINE, ODD))) == "1 warning, 1 ok."

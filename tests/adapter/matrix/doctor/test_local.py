@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,8 +80,9 @@ def test_nobody_allowed_is_a_warning(state: Path, allow: tuple[str, ...], level:
 
 @pytest.mark.parametrize("setting", ["allow", "admins"])
 def test_a_pattern_that_is_none_is_an_error_that_names_it(state: Path, setting: str) -> None:
+    wrong: dict[str, Any] = {setting: ("ada",)}
     with pytest.raises(SettingsError, match=rf"\[matrix\] {setting}: 'ada'"):
-        configured.allow(patient(state, **{setting: ("ada",)}))
+        configured.allow(patient(state, **wrong))
 
 
 # --- disk -------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ async def world(homeserver: FakeHomeserver, tmp_path: Path) -> World:
 
 def keep(world: World, **more: Any) -> None:
     """Keeps a login that works; `more` changes it."""
-    fields = {
+    fields: dict[str, Any] = {
         "user_id": world.bot,
         "device_id": "DEVICE",
         "access_token": world.adapter.token,

@@ -22,6 +22,7 @@ from antiphon.settings import Secret
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.homeserver_faults import held, html
 from antiphon.testing.patient import patient
+from antiphon.testing.platform import FakePlatform
 from antiphon.testing.world import World
 
 AFTER_LOGIN = ("limits", "rooms", "encryption")
@@ -39,9 +40,8 @@ async def world(homeserver: FakeHomeserver, tmp_path: Path) -> World:
 
 
 def of(world: World, **more: Any) -> Patient:
-    return patient(
-        world.state, **{"homeserver": world.server.url, "platform": world.platform} | more
-    )
+    usual: dict[str, Any] = {"homeserver": world.server.url, "platform": world.platform}
+    return patient(world.state, **usual | more)
 
 
 async def look(asked: Patient, **more: Any) -> tuple[Diagnosis, dict[str, Finding]]:
@@ -186,14 +186,15 @@ async def test_settings_without_an_agent_are_a_warning(world: World) -> None:
 
 
 @asynccontextmanager
-async def refused() -> AsyncIterator[Platform]:
-    raise SettingsError("There is no token for the agent: set ANTIPHON_AGENT__TOKEN.")
-    yield
+async def without(token: str) -> AsyncIterator[Platform]:
+    if not token:
+        raise SettingsError("There is no token for the agent: set ANTIPHON_AGENT__TOKEN.")
+    yield FakePlatform()
 
 
 async def test_an_agent_that_the_settings_name_wrongly_is_a_failure(world: World) -> None:
     def opened() -> AbstractAsyncContextManager[Platform]:
-        return refused()
+        return without("")
 
     _, found = await look(msgspec.structs.replace(of(world), platform=opened))
     assert found["agent"].level == "failure"

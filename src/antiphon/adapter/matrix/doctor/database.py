@@ -22,8 +22,8 @@ from antiphon.errors import (
 from antiphon.sdk.prototype_state import MIGRATIONS as CHATS_MIGRATIONS
 
 RESTORE = (
-    "Stop the adapter and restore a backup of it. Without one: `antiphon matrix reset --mode "
-    "local-only` begins anew; the rooms stay."
+    "Stop the adapter and run `antiphon matrix restore FILE` with a backup. Without one, move the "
+    "file away: the next start makes a new one and keeps the rooms, without their memory."
 )
 
 

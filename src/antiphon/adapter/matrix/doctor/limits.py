@@ -152,8 +152,8 @@ def how_to_lift(base_url: str, user_id: str) -> str:
     """The ways, the easiest first."""
     return (
         f"Run `antiphon matrix provision --homeserver {base_url} --user {user_id} "
-        "--admin-token-file FILE`, with an administrator's access token in FILE: it lifts the limit "
-        "for this account. Or by hand: `curl -X POST -H 'Authorization: Bearer ADMIN_TOKEN' "
+        "--admin-token-file FILE`, with an administrator's access token in FILE: it lifts the "
+        "limit for this account. Or by hand: `curl -X POST -H 'Authorization: Bearer ADMIN_TOKEN' "
         """-d '{"messages_per_second": 0, "burst_count": 0}' """
         f"{base_url}/_synapse/admin/v1/users/{quote(user_id, safe='')}/override_ratelimit`. "
         "Or raise rc_message in homeserver.yaml, which lifts it for everybody."

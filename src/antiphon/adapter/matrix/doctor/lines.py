@@ -9,6 +9,8 @@ from antiphon.adapter.matrix.doctor.finding import LEVELS, TITLES, Diagnosis, Fi
 LEVEL_WIDTH = max(map(len, LEVELS)) + 2
 TITLE_WIDTH = max(map(len, TITLES.values())) + 2
 NARROWEST = 30
+SHORT = 60
+"""Up to this length what was seen and what to do stand on one line."""
 
 
 def lines(finding: Finding, width: int | None) -> list[str]:
@@ -16,9 +18,12 @@ def lines(finding: Finding, width: int | None) -> list[str]:
     (for programs that read line by line)."""
     head = finding.level.ljust(LEVEL_WIDTH) + finding.title.ljust(TITLE_WIDTH)
     indent = " " * len(head)
-    found = _wrapped(finding.detail, width, len(head))
-    todo = _wrapped(f"-> {finding.todo}", width, len(head)) if finding.todo else []
-    return [head + found[0], *(indent + line for line in (*found[1:], *todo))]
+    found, todo = finding.detail, f"-> {finding.todo}" if finding.todo else ""
+    if len(found) + len(todo) < SHORT:
+        found, todo = f"{found} {todo}".strip(), ""
+    below = _wrapped(todo, width, len(head)) if todo else []
+    first, *more = _wrapped(found, width, len(head))
+    return [head + first, *(indent + line for line in (*more, *below))]
 
 
 def summary(diagnosis: Diagnosis) -> str:

@@ -41,7 +41,7 @@ ROOMS_S = 60.0
 LIMITS_S = 20.0
 MARGIN_S = 5.0
 
-LOOK_AGAIN = "Mend that, then run this again."
+LOOK_AGAIN = "Mend that first."
 CORRECT = "Correct that setting, then run this again."
 TODO = {
     "settings": f"Correct the settings. {configured.INIT}",
@@ -52,8 +52,8 @@ TODO = {
     "journal": "Run this again; if it stays so, look at the disk and at what else uses it.",
     "chats": "Run this again; if it stays so, look at the disk and at what else uses it.",
     "homeserver": (
-        "Check that the homeserver runs and that [matrix] homeserver is its address: "
-        "HOMESERVER/_matrix/client/versions must show its versions in a browser."
+        "Check that the homeserver runs and that [matrix] homeserver is its address: with "
+        "/_matrix/client/versions behind it, a browser must show a list of versions."
     ),
     "clock": LOOK_AGAIN,
     "login": "Run this again; if it stays so, look at the homeserver's log.",
@@ -140,8 +140,10 @@ async def diagnose(
             ("permissions", disk.permissions),
         ):
             group.create_task(board.check(check_s, id_, asyncio.to_thread(look, patient)))
-        group.create_task(board.check(check_s, "journal", database.journal(patient)))
-        group.create_task(board.check(check_s, "chats", database.chats(patient)))
+        # A server's own time-out says more than ours: it is let come first.
+        longer_s = check_s + MARGIN_S
+        group.create_task(board.check(longer_s, "journal", database.journal(patient)))
+        group.create_task(board.check(longer_s, "chats", database.chats(patient)))
         group.create_task(_matrix(board, patient, check_s))
         group.create_task(_agent(board, patient, check_s))
         for id_ in ids:
@@ -226,7 +228,8 @@ async def _agent(board: Board, patient: Patient, check_s: float) -> None:
 
     async def look() -> None:
         async with open_platform() as platform:
-            found = await board.check(check_s, "agent", agent_check.agent(platform, patient.clock))
+            asked = agent_check.agent(platform, patient.clock)
+            found = await board.check(check_s + MARGIN_S, "agent", asked)
             if not patient.with_model:
                 return
             if found is None or found.level != "ok":
