@@ -14,6 +14,7 @@ LIVE = "tests/live/test_end_to_end.py"
 BAD = "tests/adapter/matrix/test_bad_state.py"
 CLIENT = "tests/agent_api/test_client.py"
 PROTOCOL = "tests/agent_api/test_protocol.py"
+RESET = "tests/live/test_reset_live.py"
 ROOMS = "tests/live/test_drift_live.py"
 TRANSPORT = "tests/adapter/matrix/transport"
 
@@ -135,7 +136,10 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row("old backup restored", kinds=("backup_restored",)),
-    Row("reset while a turn runs"),
+    Row(
+        "reset while a turn runs",
+        (f"{RESET}::test_a_reset_while_a_turn_runs_cancels_it_once_and_sends_nothing_more",),
+    ),
     Row(
         "kicked, banned",
         (f"{APP}::test_kicked_in_mid_answer_it_cancels_and_a_new_invite_works",),
