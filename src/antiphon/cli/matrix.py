@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from antiphon.cli.matrix_backup import backup, restore
 from antiphon.cli.matrix_doctor import doctor
 from antiphon.cli.matrix_provision import provision
 from antiphon.cli.options import Options, prepare
@@ -24,6 +25,8 @@ def matrix() -> None:
 
 
 matrix.add_command(provision)
+matrix.add_command(backup)
+matrix.add_command(restore)
 
 
 @matrix.command("run")

@@ -156,6 +156,12 @@ def _replace(
         engine.dispose()
 
 
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database; None for one of PostgreSQL. Raises SettingsError."""
+    parsed = parsed_url(url)
+    return sqlite.path_of(parsed) if parsed.get_backend_name() == "sqlite" else None
+
+
 def install(new: Path, target: Path) -> None:
     """Puts the closed SQLite database `new` in the place of `target`, which nobody has open.
     Killed in between, `target` may be the old one without its last transactions: whoever calls
@@ -180,4 +186,4 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-__all__ = ["build", "check", "discard", "fill", "install", "replace"]
+__all__ = ["build", "check", "discard", "file_of", "fill", "install", "replace"]

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from antiphon.adapter.matrix.backup import marker
 from antiphon.adapter.matrix.journal.journal import (
     MIGRATIONS,
     Account,
@@ -91,8 +92,9 @@ async def run(
 async def known_account(matrix: MatrixSettings, state: Path) -> Account | None:
     """Whose journal there is, before anything is signed in or changed; None where there is none.
 
-    Raises StateError where it is of another account than the settings name, and what opening the
-    journal would raise."""
+    Raises StateError where it is of another account than the settings name or a restore has
+    replaced only a part of the state, and what opening the journal would raise."""
+    marker.refuse_unfinished(state)
     url = database_url(matrix.database, state, JOURNAL)
     account = await peek(url, MIGRATIONS, account_of, any_schema=True)
     if account and matrix.user and not login.is_same_user(matrix.user, account.user_id):
@@ -117,9 +119,9 @@ async def _sign_in(
     pause = 1.0
     while True:
         try:
-            signed_in = await login.sign_in(
-                client, matrix, stored, known_device=account.device_id if account else None
-            )
+            # A journal that was restored without its login names no device: it gets a new one.
+            known = (account.device_id or None) if account else None
+            signed_in = await login.sign_in(client, matrix, stored, known_device=known)
         except HomeserverUnreachableError as error:
             if stored is None or stored.homeserver != client.homeserver:
                 raise SettingsError(

@@ -1,0 +1,101 @@
+"""`antiphon matrix backup` and `antiphon matrix restore`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from antiphon.cli.options import Options, path_option, prepare
+from antiphon.errors import EXIT_FAILED, EXIT_OK, SettingsError
+
+if TYPE_CHECKING:
+    from antiphon.adapter.matrix.backup.plan import Plan
+    from antiphon.settings import AgentSettings, General, MatrixSettings
+
+
+@click.command()
+@path_option("--to", help="Where to write it; by default STATE_DIR/backups/matrix-TIME.backup.")
+@click.option("--without-memory", is_flag=True, help="Leave out what the agent remembers.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.pass_obj
+def backup(options: Options, to: Path | None, without_memory: bool, as_json: bool) -> int:
+    """Write the bot's state and its chats' memories into one file.
+
+    May be run while the adapter runs. The memories are the agent's, which must run too (or
+    --without-memory). No login, token or key is in the file; everything that was said to the bot
+    and by it may be: keep it as you keep the state folder. An existing file is never replaced."""
+    from antiphon.adapter.matrix.backup import write_backup
+
+    general, own, agent = settings_of(options)
+    report = asyncio.run(write_backup(general, own, agent, to, memory=not without_memory))
+    click.echo(report.as_json().decode() if as_json else "\n".join(report.lines()))
+    return EXIT_OK
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@click.option("--no-backup", is_flag=True, help="Don't back up what is here before.")
+@click.option("--json", "as_json", is_flag=True, help="Print plan and result as one JSON object.")
+@click.pass_obj
+def restore(
+    options: Options, file: Path, dry_run: bool, yes: bool, no_backup: bool, as_json: bool
+) -> int:
+    """Make the bot what it was when a backup was written.
+
+    Replaces the journal and the local state. Memories that the agent has stay; those that are gone
+    there come back from the file. The login and the keys here are kept, never rewound. The next
+    start looks into the rooms before it sends, so that nothing is said twice. No adapter may run
+    meanwhile; the agent must. Before that, what is here is written into a backup of its own, and
+    the result says how to undo. Interrupted, it is finished by running it again."""
+    from antiphon.adapter.matrix.backup import restore as work
+    from antiphon.adapter.matrix.backup.plan import as_json as plan_json
+
+    file = file.expanduser()
+    general, own, agent = settings_of(options)
+    if dry_run:
+        plan = asyncio.run(work.preview(general, own, agent, file))
+        lines = [*plan.lines(), "Nothing was changed."]
+        click.echo(
+            plan_json(plan, done=False, file=str(file)).decode() if as_json else "\n".join(lines)
+        )
+        return EXIT_OK
+    if not yes and not sys.stdin.isatty():
+        raise SettingsError(
+            "A restore replaces the bot's state, and there is no terminal to ask on. Give --yes, "
+            "or --dry-run to see what it would do."
+        )
+
+    def agreed(plan: Plan) -> bool:
+        if not as_json:
+            click.echo("\n".join(plan.lines()))
+        return yes or click.confirm("Restore it?", default=False, err=as_json)
+
+    result = asyncio.run(
+        work.restore(general, own, agent, file, agreed=agreed, backup_first=not no_backup)
+    )
+    if result is None:
+        click.echo("Nothing was changed.", err=as_json)
+        return EXIT_FAILED
+    click.echo(result.as_json().decode() if as_json else "\n".join(result.lines()))
+    return EXIT_OK
+
+
+def settings_of(options: Options) -> tuple[General, MatrixSettings, AgentSettings]:
+    """The adapter's settings, and how the agent is reached: as the settings say, or else as the
+    last `antiphon run` on this state has arranged it."""
+    source, general = prepare(options, "matrix")
+
+    from antiphon.run import pair
+    from antiphon.settings import AgentSettings, MatrixSettings, section
+
+    own = section(source, "matrix", MatrixSettings)
+    agent = section(source, "agent", AgentSettings, only=("url", "token"))
+    if not agent.url:
+        agent = pair.arranged(general.state_path()) or agent
+    return general, own, agent
