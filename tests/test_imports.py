@@ -50,7 +50,6 @@ STORES = (
     *("antiphon.agent.store", "antiphon.master.store", "antiphon.adapter.matrix.journal"),
     *("antiphon.sdk.state_rows", "antiphon.sdk.state_schema", "antiphon.sdk.migrations"),
     "antiphon.sdk.state_backup",
-    "antiphon.sdk.state_backup",
 )
 ENGINES = ("antiphon.agent.engines",)
 TRANSPORT = ("antiphon.adapter.matrix.transport",)

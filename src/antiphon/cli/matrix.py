@@ -10,6 +10,7 @@ import click
 from antiphon.cli.matrix_backup import backup, restore
 from antiphon.cli.matrix_doctor import doctor
 from antiphon.cli.matrix_provision import provision
+from antiphon.cli.matrix_reset import reset
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
 from antiphon.errors import EXIT_FAILED, EXIT_OK
@@ -27,6 +28,7 @@ def matrix() -> None:
 matrix.add_command(provision)
 matrix.add_command(backup)
 matrix.add_command(restore)
+matrix.add_command(reset)
 
 
 @matrix.command("run")

@@ -17,6 +17,7 @@ from antiphon.adapter.matrix.journal.journal import (
     foreign_account,
 )
 from antiphon.adapter.matrix.report import Report
+from antiphon.adapter.matrix.reset import record
 from antiphon.adapter.matrix.service import JOURNAL, serve
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
@@ -57,6 +58,7 @@ async def run(
     stop = stop or _stop_on_signals()
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock.acquire(state, SURFACE, what="A Matrix adapter"))
+        record.refuse_unfinished(state)
         account = await known_account(matrix, state)
         client = await stack.enter_async_context(MatrixClient(matrix.homeserver))
         patient = until_idle is None
