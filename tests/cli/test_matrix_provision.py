@@ -362,3 +362,16 @@ async def test_a_deactivated_account_is_not_woken(operator: Operator) -> None:
     assert done.code == 2
     assert "was deactivated" in done.said
     assert operator.server.changes() == []
+
+
+async def test_where_the_password_cannot_be_kept_no_account_is_made(operator: Operator) -> None:
+    for more in (
+        ("--config-out", "admin.token/antiphon.toml"),
+        ("--password-file", "admin.token/bot.password"),
+    ):
+        for flags in (operator.by_token, operator.by_secret):
+            done = await operator.run(*flags, *more)
+            assert done.code == 2
+            assert "Can't write admin.token/" in done.said
+    assert operator.server.changes() == []
+    assert not (operator.folder / "antiphon.toml").exists()

@@ -44,8 +44,8 @@ def _block(row: Row, values: Mapping[tuple[str, str], Any]) -> str:
 
 
 def write_private(path: Path, text: str, *, force: bool) -> None:
-    """Writes a file of mode 0600, whole or not at all; an existing one is replaced only with
-    `force`. Raises SettingsError where it exists or can't be written."""
+    """Writes a file of mode 0600, synced, whole or not at all; an existing one is replaced only
+    with `force`. Raises SettingsError where it exists or can't be written."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,11 +62,16 @@ def write_private(path: Path, text: str, *, force: bool) -> None:
                 os.link(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except FileExistsError:
         raise exists(path) from None
     except OSError as error:
         raise SettingsError(
-            f"Can't write {path}: {error.strerror}. Give --output another place."
+            f"Can't write {path}: {error.strerror}. Choose another place for it."
         ) from error
 
 
