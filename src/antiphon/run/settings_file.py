@@ -68,6 +68,8 @@ def write_private(path: Path, text: str, *, force: bool) -> None:
         finally:
             os.close(folder)
     except FileExistsError:
+        if not path.parent.is_dir():
+            raise SettingsError(f"Can't write {path}: {path.parent} is no folder.") from None
         raise exists(path) from None
     except OSError as error:
         raise SettingsError(
