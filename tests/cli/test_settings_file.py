@@ -89,5 +89,5 @@ def test_the_file_is_private_and_another_is_never_overwritten(tmp_path: Path) ->
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="--output"):
+    with pytest.raises(SettingsError, match="is no folder"):
         write_private(tmp_path / "file" / "antiphon.toml", "text", force=False)
