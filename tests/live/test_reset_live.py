@@ -177,6 +177,24 @@ async def test_without_a_homeserver_it_forgets_what_was_said_until_the_first_con
     assert len(await house.answered(ada, room, "END:Q-none", UNKNOWN)) == 2
 
 
+async def test_what_a_reset_took_away_its_backup_brings_back(house: House) -> None:
+    """The conversation goes on with its memory, and nothing is said twice."""
+    ada, room = await told(house)
+    await house.pair.adapter.stop()
+    done = await reset(house, LOCAL)
+    backup = Path(done["result"]["backup"])
+    assert backup.stat().st_mode & 0o777 == 0o600
+    await house.pair.adapter.start()
+    await ada.say(room, WHO)
+    await house.answered(ada, room, "END:Q-none", UNKNOWN)
+    await house.pair.adapter.stop()
+    restored = await house.pair.adapter.once("matrix", "restore", str(backup), "--yes")
+    assert restored.code == 0, restored.err
+    await house.pair.adapter.start()
+    await ada.say(room, WHO)
+    assert len(await house.answered(ada, room, "END:Q-none", UNKNOWN, KNOWN)) == 3
+
+
 async def test_memory_can_stay_for_inspection_and_never_returns(house: House) -> None:
     ada, room = await told(house)
     kept = threads(house)
@@ -193,7 +211,10 @@ async def test_an_agent_that_is_away_is_told_later(house: House) -> None:
     ada, room = await told(house)
     await house.pair.adapter.stop()
     await house.pair.agent.stop()
-    done = await reset(house, LOCAL)
+    refused = await run(house, LOCAL, "--yes")
+    assert refused.code == 1
+    assert "--no-backup" in refused.err
+    done = await reset(house, LOCAL, "--no-backup")
     assert (done["result"]["erased"], done["result"]["owed"]) == (0, 1)
     await house.pair.start_agent()
     await house.pair.adapter.start()

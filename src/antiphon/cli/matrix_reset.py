@@ -130,9 +130,24 @@ def _agreed(plan: Plan, wanted: ResetOptions) -> bool:
 
 def _backup(
     general: General, matrix: MatrixSettings, agent: AgentSettings, wanted: ResetOptions
-) -> Callable[[], Awaitable[Path]] | None:
+) -> Callable[[], Awaitable[Path]]:
     """Writes what there is now; without the memories where they stay at the agent."""
-    return None
+    from antiphon.adapter.matrix.backup import write_backup
+    from antiphon.errors import AgentUnreachableError
+
+    async def write() -> Path:
+        try:
+            report = await write_backup(general, matrix, agent, None, memory=not wanted.keep_memory)
+        except AgentUnreachableError as error:
+            raise AgentUnreachableError(
+                f"{error.message} So its memories can't be backed up, and nothing was changed. "
+                "Start the agent, or give --no-backup (what can't be erased there now is erased "
+                "when it is back)."
+            ) from error
+        click.echo(f"Backup: {report.path}", err=True)
+        return Path(report.path)
+
+    return write
 
 
 def _progress(done: int, total: int, left_s: float) -> None:

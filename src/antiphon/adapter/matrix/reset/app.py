@@ -104,7 +104,8 @@ async def reset(
         if not terms.agreed(plan):
             return None
         if pending is None:
-            backup = str(await terms.backup()) if terms.backup is not None else None
+            wanted = terms.backup if looked.known.held or looked.known.chats else None
+            backup = str(await wanted()) if wanted is not None else None
             rooms = tuple(room.room_id for room in plan.rooms)
             pending = Record(options, rooms, clock.now_ms(), backup)
             record.save(state, pending)
