@@ -9,6 +9,9 @@ import msgspec
 
 SOURCE = Path(__file__).parents[1]
 
+COMMANDS = ("adapter/matrix/backup/", "adapter/matrix/reset/")
+"""Modules that no service runs (paths as in `Point.modules`)."""
+
 
 class Point(msgspec.Struct, frozen=True):
     """One name, and the modules in which it stands (paths below `src/antiphon/`)."""
@@ -18,7 +21,10 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def processes(self) -> tuple[str, ...]:
-        """Which processes come by: `adapter`, `agent` or both."""
+        """Which processes come by: `adapter`, `agent` or both; none where only a command does,
+        whose own tests kill it there."""
+        if all(module.startswith(COMMANDS) for module in self.modules):
+            return ()
         if all(module.startswith("agent/") for module in self.modules):
             return ("agent",)
         if all(module.startswith(("adapter/", "sdk/")) for module in self.modules):

@@ -13,7 +13,6 @@ from antiphon.core.ids import ThreadId
 from antiphon.errors import StateError
 
 FILE_NAME = "matrix-restore.json"
-RESET_FILE_NAME = "matrix-reset.json"
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -78,15 +77,6 @@ def refuse_unfinished(state: Path) -> None:
             f"A restore was interrupted in {state}, and its state is of two moments. Run "
             f"`antiphon matrix restore {found.backup}` again: it goes on where it stopped.",
             code="restore_unfinished",
-        )
-
-
-def refuse_reset(state: Path) -> None:
-    """Raises StateError while a reset has been done only in part."""
-    if (state / RESET_FILE_NAME).exists():
-        raise StateError(
-            f"A reset was interrupted in {state}. Run `antiphon matrix reset` again so that it is "
-            "finished, then restore."
         )
 
 

@@ -19,6 +19,7 @@ from antiphon.adapter.matrix.backup.marker import Marker
 from antiphon.adapter.matrix.backup.plan import Fate, Plan, Result, decide
 from antiphon.adapter.matrix.backup.present import Present, look
 from antiphon.adapter.matrix.backup.write import counts, remembering, write_backup
+from antiphon.adapter.matrix.reset import record
 from antiphon.clock import Chance, SystemChance, SystemClock
 from antiphon.core.ids import ThreadId
 from antiphon.crash import crash_point
@@ -71,7 +72,7 @@ async def restore(
     disk or the database failed: then no adapter starts, and another call goes on."""
     state = general.state_path()
     with StateLock.acquire(state, SURFACE, what=WHAT):
-        marker.refuse_reset(state)
+        record.refuse_unfinished(state)
         begun = marker.load(state)
         if begun is not None and begun.stage == "replacing":
             await replacing.finish(state, matrix)

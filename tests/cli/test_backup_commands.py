@@ -1,0 +1,85 @@
+"""`antiphon matrix backup` and `restore` as a person or a script types them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from antiphon.cli import app, matrix_backup
+from antiphon.cli.options import Options
+from antiphon.db import Database
+from antiphon.run.pair import ADDRESS_FILE, TOKEN_FILE
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "state"
+    monkeypatch.setenv("ANTIPHON_STATE_DIR", str(folder))
+    monkeypatch.setenv("ANTIPHON_MATRIX__HOMESERVER", "http://127.0.0.1:9")
+    monkeypatch.setenv("ANTIPHON_MATRIX__USER", "@bot:example.org")
+    monkeypatch.setenv("ANTIPHON_AGENT__TOKEN", "a-token-of-the-tests")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_without_a_state_there_is_nothing_to_back_up(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.invoke(["matrix", "backup"]) == 2
+    assert "nothing to back up" in said(capsys)
+    assert not state.exists()
+
+
+def test_a_restore_without_a_terminal_wants_a_yes(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the file is even looked at."""
+    assert app.invoke(["matrix", "restore", "some.backup"]) == 2
+    assert "--yes" in said(capsys)
+
+
+@pytest.mark.parametrize("flag", ["--yes", "--dry-run"])
+def test_a_file_that_is_none_is_named(
+    state: Path, tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.invoke(["matrix", "restore", "none.backup", flag]) == 2
+    assert "Can't read the backup none.backup" in said(capsys)
+    (tmp_path / "none.backup").write_bytes(b"PK something")
+    assert app.invoke(["matrix", "restore", "none.backup", flag]) == 2
+    assert "no whole backup" in said(capsys)
+
+
+def test_the_agent_of_antiphon_run_is_found(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the settings name none, what the last `antiphon run` has arranged counts."""
+    state.mkdir()
+    (state / ADDRESS_FILE).write_text("ws://127.0.0.1:1234/agent_ws/\n")
+    (state / TOKEN_FILE).write_text("secret-of-the-pair\n")
+    _, _, agent = matrix_backup.settings_of(Options(None))
+    assert (agent.url, agent.token.reveal()) == (
+        "ws://127.0.0.1:1234/agent_ws/",
+        "secret-of-the-pair",
+    )
+    monkeypatch.setenv("ANTIPHON_AGENT__URL", "ws://127.0.0.1:99/agent_ws/")
+    _, _, agent = matrix_backup.settings_of(Options(None))
+    assert agent.token.reveal() == "a-token-of-the-tests"
+
+
+def test_a_database_that_is_another_programs_is_left_alone(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    notes = Path(__file__).parents[1] / "db" / "notes" / "migrations"
+
+    async def make() -> None:
+        state.mkdir()
+        await (await Database.open(f"sqlite:///{state / 'matrix.db'}", notes)).close()
+
+    asyncio.run(make())
+    assert app.invoke(["matrix", "backup"]) == 2
+    assert "database of something else" in said(capsys)
