@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.cli import app, matrix_backup
-from antiphon.cli.options import Options
-from antiphon.db import Database
+from antiphon.cli import app
+from antiphon.cli.agent_beside import agent_beside
+from antiphon.cli.options import Options, prepare
+from antiphon.clock import SystemChance, SystemClock
+from antiphon.core.ids import ThreadId
+from antiphon.db import Database, StateLock
+from antiphon.db.lock import holder
+from antiphon.errors import SettingsError
 from antiphon.run.pair import ADDRESS_FILE, TOKEN_FILE
+from antiphon.sdk.memories import open_memories
 
 
 @pytest.fixture
@@ -55,19 +61,51 @@ def test_a_file_that_is_none_is_named(
     assert "no whole backup" in said(capsys)
 
 
-def test_the_agent_of_antiphon_run_is_found(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the settings name none, what the last `antiphon run` has arranged counts."""
+async def test_the_agent_of_antiphon_run_is_found(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the settings name none and one runs here, what `antiphon run` has arranged counts; one
+    that was started otherwise must be named."""
     state.mkdir()
-    (state / ADDRESS_FILE).write_text("ws://127.0.0.1:1234/agent_ws/\n")
-    (state / TOKEN_FILE).write_text("secret-of-the-pair\n")
-    _, _, agent = matrix_backup.settings_of(Options(None))
-    assert (agent.url, agent.token.reveal()) == (
-        "ws://127.0.0.1:1234/agent_ws/",
-        "secret-of-the-pair",
-    )
+    source, general = prepare(Options(None), "test")
+    with StateLock.acquire(state, "agent", what="An agent"):
+        with pytest.raises(SettingsError, match=r"\[agent\] url"):
+            async with agent_beside(source, general):
+                pass
+        (state / ADDRESS_FILE).write_text("ws://127.0.0.1:1234/agent_ws/\n")
+        (state / TOKEN_FILE).write_text("secret-of-the-pair\n")
+        async with agent_beside(source, general) as agent:
+            assert agent.url == "ws://127.0.0.1:1234/agent_ws/"
+            assert agent.token.reveal() == "secret-of-the-pair"
     monkeypatch.setenv("ANTIPHON_AGENT__URL", "ws://127.0.0.1:99/agent_ws/")
-    _, _, agent = matrix_backup.settings_of(Options(None))
-    assert agent.token.reveal() == "a-token-of-the-tests"
+    source, general = prepare(Options(None), "test")
+    async with agent_beside(source, general) as agent:
+        assert agent.token.reveal() == "a-token-of-the-tests"
+
+
+async def test_an_agent_that_does_not_run_is_started_for_the_command(state: Path) -> None:
+    """As `antiphon run` would start it; it is gone when the command ends."""
+    source, general = prepare(Options(None), "test")
+    async with (
+        agent_beside(source, general) as agent,
+        open_memories(agent, clock=SystemClock(), chance=SystemChance()) as there,
+    ):
+        assert await there.export_thread(ThreadId("never-heard-of-it")) is None
+        assert holder(state, "agent")
+    assert holder(state, "agent") is None
+
+
+async def test_an_agent_that_cannot_start_says_why(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTIPHON_AGENT__MODEL", "no-such-model")
+    source, general = prepare(Options(None), "test")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with agent_beside(source, general):
+            raise AssertionError("not ready")
+    assert "no-such-model" in (known := app.first_known(caught.value)).message  # type: ignore[union-attr]
+    assert known is not None
+    assert known.exit_code == 2
 
 
 def test_a_database_that_is_another_programs_is_left_alone(

@@ -13,8 +13,8 @@ from antiphon.cli.options import Options, path_option, prepare
 from antiphon.errors import EXIT_FAILED, EXIT_OK, SettingsError
 
 if TYPE_CHECKING:
-    from antiphon.adapter.matrix.backup.plan import Plan
-    from antiphon.settings import AgentSettings, General, MatrixSettings
+    from antiphon.adapter.matrix.backup.plan import Plan, Result
+    from antiphon.settings import General, MatrixSettings, Source
 
 
 @click.command()
@@ -25,13 +25,27 @@ if TYPE_CHECKING:
 def backup(options: Options, to: Path | None, without_memory: bool, as_json: bool) -> int:
     """Write the bot's state and its chats' memories into one file.
 
-    May be run while the adapter runs. The memories are the agent's, which must run too (or
-    --without-memory). No login, token or key is in the file; everything that was said to the bot
-    and by it may be: keep it as you keep the state folder. An existing file is never replaced."""
-    from antiphon.adapter.matrix.backup import write_backup
+    May be run while the adapter runs. The memories are the agent's: where the settings name its
+    address it must run, too; else it is started for as long as this takes. No login, token or key
+    is in the file; everything that was said to the bot and by it may be: keep it as you keep the
+    state folder. An existing file is never replaced."""
+    from antiphon.adapter.matrix.app import known_account
+    from antiphon.adapter.matrix.backup import BackupReport, write_backup
+    from antiphon.adapter.matrix.backup.write import nothing
+    from antiphon.cli.agent_beside import agent_beside
+    from antiphon.settings import AgentSettings
 
-    general, own, agent = settings_of(options)
-    report = asyncio.run(write_backup(general, own, agent, to, memory=not without_memory))
+    source, general, own = _settings(options)
+
+    async def write() -> BackupReport:
+        if await known_account(own, general.state_path()) is None:
+            raise nothing(general.state_path())
+        if without_memory:
+            return await write_backup(general, own, AgentSettings(), to, memory=False)
+        async with agent_beside(source, general) as agent:
+            return await write_backup(general, own, agent, to, memory=True)
+
+    report = asyncio.run(write())
     click.echo(report.as_json().decode() if as_json else "\n".join(report.lines()))
     return EXIT_OK
 
@@ -50,20 +64,22 @@ def restore(
 
     Replaces the journal and the local state. Memories that the agent has stay; those that are gone
     there come back from the file. The login and the keys here are kept, never rewound. The next
-    start looks into the rooms before it sends, so that nothing is said twice. No adapter may run
-    meanwhile; the agent must. Before that, what is here is written into a backup of its own, and
+    start looks into the rooms before it sends, so that nothing is said twice.
+
+    No adapter may run meanwhile. The agent must, where the settings name its address; else it is
+    started for as long as this takes. What is here is written into a backup of its own before, and
     the result says how to undo. Interrupted, it is finished by running it again."""
     from antiphon.adapter.matrix.backup import restore as work
     from antiphon.adapter.matrix.backup.plan import as_json as plan_json
+    from antiphon.cli.agent_beside import agent_beside
 
     file = file.expanduser()
-    general, own, agent = settings_of(options)
+    source, general, own = _settings(options)
     if dry_run:
-        plan = asyncio.run(work.preview(general, own, agent, file))
+        plan = asyncio.run(_looked(source, general, own, file))
         lines = [*plan.lines(), "Nothing was changed."]
-        click.echo(
-            plan_json(plan, done=False, file=str(file)).decode() if as_json else "\n".join(lines)
-        )
+        text = plan_json(plan, done=False, file=str(file)).decode()
+        click.echo(text if as_json else "\n".join(lines))
         return EXIT_OK
     if not yes and not sys.stdin.isatty():
         raise SettingsError(
@@ -76,9 +92,14 @@ def restore(
             click.echo("\n".join(plan.lines()))
         return yes or click.confirm("Restore it?", default=False, err=as_json)
 
-    result = asyncio.run(
-        work.restore(general, own, agent, file, agreed=agreed, backup_first=not no_backup)
-    )
+    async def replace() -> Result | None:
+        work.check(general, file)
+        async with agent_beside(source, general) as agent:
+            return await work.restore(
+                general, own, agent, file, agreed=agreed, backup_first=not no_backup
+            )
+
+    result = asyncio.run(replace())
     if result is None:
         click.echo("Nothing was changed.", err=as_json)
         return EXIT_FAILED
@@ -86,16 +107,21 @@ def restore(
     return EXIT_OK
 
 
-def settings_of(options: Options) -> tuple[General, MatrixSettings, AgentSettings]:
-    """The adapter's settings, and how the agent is reached: as the settings say, or else as the
-    last `antiphon run` on this state has arranged it."""
-    source, general = prepare(options, "matrix")
-
+async def _looked(source: Source, general: General, own: MatrixSettings, file: Path) -> Plan:
+    """The plan. No agent is started for it: a dry run changes nothing."""
+    from antiphon.adapter.matrix.backup import restore as work
     from antiphon.run import pair
-    from antiphon.settings import AgentSettings, MatrixSettings, section
+    from antiphon.settings import AgentSettings, section
 
-    own = section(source, "matrix", MatrixSettings)
     agent = section(source, "agent", AgentSettings, only=("url", "token"))
     if not agent.url:
         agent = pair.arranged(general.state_path()) or agent
-    return general, own, agent
+    return await work.preview(general, own, agent, file)
+
+
+def _settings(options: Options) -> tuple[Source, General, MatrixSettings]:
+    source, general = prepare(options, "matrix")
+
+    from antiphon.settings import MatrixSettings, section
+
+    return source, general, section(source, "matrix", MatrixSettings)

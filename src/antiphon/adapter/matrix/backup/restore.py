@@ -37,6 +37,21 @@ from antiphon.settings import AgentSettings, General, MatrixSettings
 WHAT = "A Matrix adapter"
 
 
+def check(general: General, path: Path) -> None:
+    """Raises what is wrong before anybody is asked for anything: an adapter that runs
+    (StateInUseError), a reset under way, a file that is no whole backup. For a restore that goes
+    on, the file may be gone."""
+    state = general.state_path()
+    if state.exists():
+        StateLock.acquire(state, SURFACE, what=WHAT).release()
+        record.refuse_unfinished(state)
+        begun = marker.load(state)
+        if begun is not None and begun.stage == "replacing":
+            return
+    with opened(path):
+        pass
+
+
 async def preview(
     general: General, matrix: MatrixSettings, agent: AgentSettings, path: Path
 ) -> Plan:

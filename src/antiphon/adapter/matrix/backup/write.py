@@ -48,7 +48,7 @@ async def write_backup(
     journal = await dump(database_url(matrix.database, state, JOURNAL), MIGRATIONS)
     known = restoring.known_of(journal) if journal is not None else None
     if journal is None or known is None:
-        raise StateError(f"There is nothing to back up in {state}: the bot never ran on it.")
+        raise nothing(state)
     local = await state_backup.dump_state(state)
     created = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
     threads = remembering(journal, local) if memory else ()
@@ -94,6 +94,11 @@ async def write_backup(
             memory=memory,
         )
     raise SettingsError(f"{target or state / FOLDER} is there already: give another name.")
+
+
+def nothing(state: Path) -> StateError:
+    """The error where the bot never was."""
+    return StateError(f"There is nothing to back up in {state}: the bot never ran on it.")
 
 
 def remembering(journal: Dump, local: Dump | None) -> tuple[ThreadId, ...]:
