@@ -66,12 +66,14 @@ def reset(
     to do or you said no, 2 when nothing could be done."""
     source, general = prepare(options, "matrix")
 
+    from antiphon import telemetry
     from antiphon.adapter.matrix.reset import app, apply, text
     from antiphon.adapter.matrix.reset.plan import Mode
     from antiphon.adapter.matrix.reset.plan import Options as Wanted
     from antiphon.core.ids import RoomId
     from antiphon.settings import AgentSettings, MatrixSettings, section
 
+    telemetry.configure("warning", general.log_format, process="matrix")
     matrix = section(source, "matrix", MatrixSettings)
     agent = section(source, "agent", AgentSettings, only=("url", "token"))
     wanted = Wanted(
@@ -92,7 +94,7 @@ def reset(
             "the plan with --dry-run, then give --yes."
         )
     terms = app.Terms(
-        agreed=lambda plan: yes or _agreed(plan, wanted),
+        agreed=lambda plan: yes or _agreed(plan, wanted, backup=not no_backup),
         backup=None if no_backup else _backup(general, matrix, agent, wanted),
         say=lambda sentence: click.echo(sentence, err=True),
         progress=_progress,
@@ -111,12 +113,16 @@ def reset(
     return EXIT_OK if result.whole else EXIT_FAILED
 
 
-def _agreed(plan: Plan, wanted: ResetOptions) -> bool:
+def _agreed(plan: Plan, wanted: ResetOptions, *, backup: bool) -> bool:
     """Shows the plan and asks; where rooms are left, the account's name must be typed."""
     from antiphon.adapter.matrix.reset import text
 
     for line in text.plan_lines(plan):
         click.echo(line, err=True)
+    click.echo(
+        "Before that, all of it is written into a backup." if backup else "No backup is written.",
+        err=True,
+    )
     if str(wanted.mode) == "local-only":
         return click.confirm("Forget this?", err=True)
     typed = click.prompt(

@@ -9,9 +9,9 @@ from antiphon.adapter.matrix.reset.plan import Action, Mode, Plan, RoomPlan, cou
 from antiphon.adapter.matrix.reset.result import Result
 
 _HEADS = {
-    Action.LEAVE: "left and forgotten on the homeserver, and here",
-    Action.DECLINE: "declined invitations",
-    Action.FORGET: "forgotten here",
+    Action.LEAVE: ("room", "to be left and forgotten, on the homeserver and here"),
+    Action.DECLINE: ("invitation", "to be declined"),
+    Action.FORGET: ("room", "to be forgotten here"),
 }
 LONGEST_NAME = 60
 
@@ -22,15 +22,12 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [f"Note: {warning}" for warning in plan.warnings]
     if plan.resumes:
         lines.append("Note: an earlier reset was cut off; this one goes on with it.")
-    for action, head in _HEADS.items():
+    for action, (one, verdict) in _HEADS.items():
         rooms = [room for room in plan.rooms if room.action is action]
         if rooms:
-            lines.append(
-                f"{counted(len(rooms), 'room')} {head}:"
-                if action is not Action.DECLINE
-                else f"{counted(len(rooms), 'invitation')} declined:"
-            )
-            lines += [f"  {_room_line(room)}" for room in rooms]
+            lines.append(f"{counted(len(rooms), one)} {verdict}:")
+            for room in rooms:
+                lines += _room_lines(room)
     if not plan.rooms:
         lines.append("No room is concerned.")
     lines += _section("Goes:", _goes(plan))
@@ -51,7 +48,7 @@ def result_lines(result: Result) -> list[str]:
         f"{counted(result.sessions, 'session')}."
     )
     if result.erased or result.owed:
-        lines.append(f"The agent has erased or ended {counted(result.erased, 'thing')}.")
+        lines.append(f"The agent has confirmed {counted(result.erased, 'erasure')}.")
     if result.owed:
         lines.append(
             f"It has not confirmed {result.owed} yet: they are kept, and it is told when the "
@@ -72,7 +69,8 @@ def result_lines(result: Result) -> list[str]:
             f"{listed(result.still_joined)}. Run the same reset again."
         )
     if result.backup:
-        lines.append(f"To undo: antiphon matrix restore {result.backup}")
+        again = " (into the rooms it must be invited again)" if result.left else ""
+        lines.append(f"To undo{again}: antiphon matrix restore {result.backup}")
     return lines
 
 
@@ -99,18 +97,18 @@ def _goes(plan: Plan) -> list[str]:
     return lines
 
 
-def _room_line(room: RoomPlan) -> str:
-    name = f"{_plain(room.name)} " if room.name else ""
-    parts = [f"{name}{room.room_id}"]
+def _room_lines(room: RoomPlan) -> list[str]:
+    parts = []
     if room.members:
-        parts.append(f"with {listed([_plain(m) for m in room.members])}")
+        parts.append(f"with {listed([_plain(member) for member in room.members])}")
     turns = room.rows.get("turns", 0)
     if turns:
         waiting = f" ({room.open_turns} open)" if room.open_turns else ""
         parts.append(f"{counted(turns, 'turn')}{waiting}")
     if room.sessions:
         parts.append(counted(room.sessions, "session"))
-    return "; ".join(parts)
+    name = f"{_plain(room.name)}  " if room.name else ""
+    return [f"  {name}{room.room_id}", *([f"      {'; '.join(parts)}"] if parts else [])]
 
 
 def _plain(text: str) -> str:
