@@ -20,6 +20,7 @@ from antiphon.errors import (
 )
 from antiphon.settings import AgentSettings, Secret
 from antiphon.testing.agent_service import TOKEN, running_agent
+from antiphon.testing.disk import SmallDisk
 from antiphon.testing.engine import ScriptedEngine
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.keeper import COUNTING, Keeper
@@ -119,6 +120,17 @@ async def test_a_folder_that_cannot_be_written_is_named(keeper: Keeper, tmp_path
     await keeper.talk("hello")
     with pytest.raises(StateError, match="No such file"):
         await keeper.backup(tmp_path / "nowhere" / "x.backup")
+
+
+async def test_on_a_full_disk_no_half_backup_is_left(keeper: Keeper, disk: SmallDisk) -> None:
+    """A sentence, and it works when there is room again."""
+    await keeper.talk("hello")
+    disk.fill()
+    with pytest.raises(StateError, match="No space left"):
+        await keeper.backup(disk.path / "mine.backup")
+    assert not [file for file in disk.path.iterdir() if "mine" in file.name]
+    disk.free()
+    await keeper.backup(disk.path / "mine.backup")
 
 
 # --- broken ones ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import MetaData, create_engine
 
-from antiphon.adapter.matrix.app import known_account
+from antiphon.adapter.matrix.app import known_account, run
 from antiphon.adapter.matrix.backup import file as backup_file
 from antiphon.adapter.matrix.backup import marker
 from antiphon.adapter.matrix.backup.file import opened, writing
@@ -181,6 +181,22 @@ async def test_what_is_owed_to_the_agent_stays_owed(home: Home) -> None:
     assert b"1234" not in archive
 
 
+async def test_what_was_to_be_taken_back_in_a_room_still_is(home: Home) -> None:
+    """A redaction that the homeserver has not confirmed is of the present, whatever comes back."""
+    await home.talk("one")
+    path = (await home.backup()).path
+    (event,) = home.roots()
+    row = ("r1", "t1", home.room, event["event_id"])
+    home.change(
+        "matrix",
+        "INSERT INTO outbox VALUES (?, ?, ?, 0, 'redact', ?, 'DEVICE', 'pending', NULL, 1)",
+        *row,
+    )
+    await home.restore(path)
+    async with home.running():
+        await home.server.until(lambda: not home.roots()[0]["content"])
+
+
 async def test_without_memories_gone_sessions_begin_anew(home: Home) -> None:
     """A backup without memories is no dead end: nothing asks in an erased thread."""
     await home.talk("one")
@@ -314,6 +330,18 @@ async def test_the_newer_login_stays_and_a_lost_one_becomes_a_new_device(home: H
     shutil.rmtree(home.state)
     await home.restore(home.folder / "kept.backup")
     assert home.rows("matrix", "SELECT device_id FROM account") == [("",)]
+    # The next start signs in as a new device, and not as one without a name.
+    home.server.passwords[home.bot] = "password"
+    general, agent = home.general, home.agent
+    settings = msgspec.structs.replace(
+        home.matrix, access_token=Secret(""), password=Secret("password")
+    )
+    await run(general, settings, agent, until_idle=10)
+    (device_id,) = home.rows("matrix", "SELECT device_id FROM account")[0]
+    kept_now = login.load(home.state)
+    assert kept_now is not None
+    assert kept_now.device_id == device_id
+    assert device_id not in ("", "DEVICE", "NEWER")
 
 
 def as_of_the_first_version(taken: Dump) -> Dump:

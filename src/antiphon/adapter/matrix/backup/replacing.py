@@ -60,23 +60,36 @@ async def prepare(
         # Without the login that is kept here, the device of the backup may live on elsewhere,
         # with its keys: an empty one makes the next start a new device.
         device_id = here.device_id if here is not None else ""
-    fitting = Fitting(decided.moved, epoch, device_id, here.debts if here else (), now_ms)
+    fitting = Fitting(
+        moved=decided.moved,
+        epoch=epoch,
+        device_id=device_id,
+        debts=here.debts if here is not None else (),
+        redactions=here.redactions if here is not None else (),
+        now_ms=now_ms,
+    )
     _, _, ready = _targets(state, matrix)
-    await load.build(
-        journal,
-        ready,
-        MIGRATIONS,
-        lambda connection: restoring.put_back(connection, fitting),
-        store=store_name(MIGRATIONS),
-    )
     retired = state_backup.retired_of(present.state) if present.state is not None else {}
-    await load.build(
-        backup.state(),
-        _state_ready(state),
-        STATE_MIGRATIONS,
-        lambda connection: state_backup.put_back(connection, decided.moved, retired),
-        store=state_backup.STORE,
-    )
+    try:
+        await load.build(
+            journal,
+            ready,
+            MIGRATIONS,
+            lambda connection: restoring.put_back(connection, fitting),
+            store=store_name(MIGRATIONS),
+        )
+        await load.build(
+            backup.state(),
+            _state_ready(state),
+            STATE_MIGRATIONS,
+            lambda connection: state_backup.put_back(connection, decided.moved, retired),
+            store=state_backup.STORE,
+        )
+    except OSError as error:
+        raise StateError(
+            f"Can't make the restored databases in {state}: {error.strerror or error}. Nothing "
+            "was replaced."
+        ) from error
 
 
 async def finish(state: Path, matrix: MatrixSettings) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from antiphon.adapter.matrix.journal import debts
+from antiphon.adapter.matrix.journal import debts, outbox
 from antiphon.adapter.matrix.journal.debts import Debt
+from antiphon.adapter.matrix.journal.outbox import Entry
 from antiphon.adapter.matrix.journal.schema import account
 from antiphon.adapter.matrix.journal.schema import turn as turns
 from antiphon.core.ids import RunId, ThreadId, UserId
@@ -20,12 +21,13 @@ FAR = 1_000_000
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What a journal says of itself and still owes to the agent."""
+    """What a journal says of itself, and still owes to the agent and (redactions) to rooms."""
 
     user_id: UserId
     device_id: str
     epoch: int
     debts: tuple[Debt, ...]
+    redactions: tuple[Entry, ...]
 
 
 def known_of(taken: Dump) -> Known | None:
@@ -37,24 +39,31 @@ def known_of(taken: Dump) -> Known | None:
         Debt(row["kind"], ThreadId(row["thread_id"]), RunId(row["run_id"]))
         for row in taken.rows("debt")
     )
+    redactions = tuple(
+        msgspec.convert({name: row[name] for name in Entry.__struct_fields__}, Entry)
+        for row in taken.rows("outbox")
+        if (row["kind"], row["state"]) == ("redact", "pending")
+    )
     row = rows[0]
-    return Known(UserId(row["user_id"]), row["device_id"], int(row["epoch"]), owed)
+    return Known(UserId(row["user_id"]), row["device_id"], int(row["epoch"]), owed, redactions)
 
 
 class Fitting(msgspec.Struct, frozen=True):
     """What changes in a journal that comes back: threads that have `moved`, the `epoch` that it
-    gets at least, the device (None: its own), and debts that the present one has."""
+    gets at least, the device (None: its own), and what the present one owes."""
 
     moved: Mapping[ThreadId, ThreadId]
     epoch: int
     device_id: str | None
     debts: tuple[Debt, ...]
+    redactions: tuple[Entry, ...]
     now_ms: int
 
 
 def put_back(connection: Connection, fitting: Fitting) -> None:
     """Turns whose thread has moved go on in the new one, with what was frozen for them; what is
-    owed to a thread is owed to both; no lease of before is valid any more."""
+    owed to a thread is owed to both, what must not stay readable in a room is still taken back;
+    no lease of before is valid any more."""
     for old, new in fitting.moved.items():
         _move(connection, old, new)
     for owed in (*fitting.debts, *debts.pending(connection)):
@@ -63,6 +72,8 @@ def put_back(connection: Connection, fitting: Fitting) -> None:
         if moved_to is not None and owed.kind != "forget":
             copy = msgspec.structs.replace(owed, thread_id=moved_to)
             debts.add(connection, copy, fitting.now_ms)
+    for redaction in fitting.redactions:
+        outbox.put(connection, redaction, fitting.now_ms)
     raise_epoch(connection, fitting.epoch)
     if fitting.device_id is not None:
         connection.execute(
