@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,10 @@ from antiphon.db.lock import holder
 from antiphon.errors import SettingsError
 from antiphon.run.pair import ADDRESS_FILE, TOKEN_FILE
 from antiphon.sdk.memories import open_memories
+from antiphon.testing.agent_service import TOKEN, running_agent
+from antiphon.testing.engine import ScriptedEngine
+from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.keeper import COUNTING, Keeper
 
 
 @pytest.fixture
@@ -121,3 +128,48 @@ def test_a_database_that_is_another_programs_is_left_alone(
     asyncio.run(make())
     assert app.invoke(["matrix", "backup"]) == 2
     assert "database of something else" in said(capsys)
+
+
+async def test_on_a_terminal_it_shows_what_it_does_and_asks(
+    homeserver: FakeHomeserver, tmp_path: Path
+) -> None:
+    """No is no: exit code 1, and nothing was changed. Yes restores and says how to undo."""
+    async with running_agent(tmp_path / "agent", ScriptedEngine(COUNTING)) as agent:
+        keeper = Keeper(homeserver, tmp_path, agent.url)
+        await keeper.talk("one")
+        path = (await keeper.backup()).path
+        before = keeper.rows("matrix", "SELECT epoch FROM account")
+        code, shown = await on_a_terminal(keeper, path, "n\n")
+        assert (code, "Nothing was changed." in shown) == (1, True)
+        assert "which stays as it is now: 1 session\n" in shown
+        assert "Restore it?" in shown
+        assert keeper.rows("matrix", "SELECT epoch FROM account") == before
+        code, shown = await on_a_terminal(keeper, path, "y\n")
+        assert (code, "To undo it: antiphon matrix restore" in shown) == (0, True)
+        assert keeper.rows("matrix", "SELECT epoch FROM account") != before
+
+
+async def on_a_terminal(keeper: Keeper, path: str, answer: str) -> tuple[int, str]:
+    """The command on a terminal of its own, where somebody answers; its exit code and output."""
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "antiphon", "matrix", "restore", path),
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("ANTIPHON_")},
+            "ANTIPHON_STATE_DIR": str(keeper.state),
+            "ANTIPHON_MATRIX__USER": keeper.bot,
+            "ANTIPHON_AGENT__URL": keeper.agent.url,
+            "ANTIPHON_AGENT__TOKEN": TOKEN,
+        },
+    )
+    try:
+        out, _ = await child.communicate()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return child.returncode or 0, out.decode()

@@ -149,7 +149,7 @@ async def test_what_was_forgotten_since_comes_back_under_another_id(home: Home) 
     home.change("state", "INSERT INTO retired_threads VALUES (?, 1)", old)
     home.change("matrix", "INSERT INTO debt VALUES ('forget', ?, '', 1)", old)
     plan = await home.preview(path)
-    assert any("were forgotten since" in line for line in plan.lines())
+    assert any("forgotten here since" in line for line in plan.lines())
     await home.restore(path)
     (new,) = home.threads()
     assert new != old

@@ -16,6 +16,7 @@ import msgspec
 
 from antiphon.crash import crash_point
 from antiphon.db.dump import Dump, decode
+from antiphon.db.private_file import sync_folder
 from antiphon.errors import SchemaTooNewError, SettingsError, StateError
 
 FORMAT = "antiphon.matrix-backup"
@@ -118,19 +119,11 @@ def writing(target: Path) -> Iterator[Writer]:
             os.link(new, target)  # a rename would replace what has the name
         finally:
             new.unlink(missing_ok=True)
-        _sync(target.parent)
+        sync_folder(target.parent)
     except FileExistsError:
         raise
     except OSError as error:
         raise StateError(f"Can't write {target}: {error.strerror or error}.") from error
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class BackupFile:

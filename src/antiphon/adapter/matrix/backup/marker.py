@@ -3,13 +3,13 @@ adapter starts, and the next restore goes on with it."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from antiphon.core.ids import ThreadId
+from antiphon.db import private_file
 from antiphon.errors import StateError
 
 FILE_NAME = "matrix-restore.json"
@@ -31,12 +31,9 @@ class Marker(msgspec.Struct, frozen=True):
 def load(state: Path) -> Marker | None:
     """The restore under way, or None. Raises StateError for a file that can't be read."""
     path = state / FILE_NAME
+    body = private_file.read(path)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Marker)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(f"Can't read {path}: {error.strerror}.") from error
+        return None if body is None else msgspec.json.decode(body, type=Marker)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateError(
             f"{path} is damaged, so it can't be told how far a restore has come. Delete it, and "
@@ -46,27 +43,12 @@ def load(state: Path) -> Marker | None:
 
 def save(state: Path, marker: Marker) -> None:
     """Keeps it: durable when this returns. Raises StateError."""
-    path, new = state / FILE_NAME, state / f".{FILE_NAME}.new"
-    try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as out:
-            out.write(msgspec.json.encode(marker) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(path)
-        _sync(state)
-    except OSError as error:
-        raise StateError(f"Can't write {path}: {error.strerror}.") from error
+    private_file.write(state / FILE_NAME, msgspec.json.encode(marker) + b"\n")
 
 
 def remove(state: Path) -> None:
     """The restore is finished: durable when this returns. Raises StateError."""
-    path = state / FILE_NAME
-    try:
-        path.unlink(missing_ok=True)
-        _sync(state)
-    except OSError as error:
-        raise StateError(f"Can't remove {path}: {error.strerror}.") from error
+    private_file.remove(state / FILE_NAME)
 
 
 def refuse_unfinished(state: Path) -> None:
@@ -78,11 +60,3 @@ def refuse_unfinished(state: Path) -> None:
             f"`antiphon matrix restore {found.backup}` again: it goes on where it stopped.",
             code="restore_unfinished",
         )
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -97,8 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             lines.append("There is no state here yet.")
         else:
             present = {name: n for name, n in self.present.items() if name != "memories"}
-            words = ", ".join(f"{number} {name}" for name, number in present.items())
-            lines.append(f"It replaces what is here: {words}.")
+            lines.append(f"It replaces what is here: {described(present)}.")
         if self.fate is not None:
             lines += _fates(self.fate)
         elif self.agent_problem:
@@ -123,12 +122,13 @@ def memories(fate: Fate) -> Mapping[str, int]:
 
 def _fates(fate: Fate) -> list[str]:
     words = {
-        "kept": "sessions whose memory the agent has: it stays as it is now",
-        "from_backup": "sessions whose memory is gone at the agent: it comes from the backup",
-        "from_agent": "sessions that were forgotten since: their memory comes back from the agent",
-        "empty": "sessions without memory, here or there: they begin anew",
+        "kept": "the agent has the memory, which stays as it is now",
+        "from_backup": "the memory is gone at the agent and comes from the backup",
+        "from_agent": "forgotten here since, the memory comes back from the agent",
+        "empty": "without memory, here or there: they begin anew",
     }
-    return [f"  {number} {words[name]}" for name, number in memories(fate).items() if number]
+    counted = [(number, words[name]) for name, number in memories(fate).items() if number]
+    return [f"  {text}: {described({'sessions': number})}" for number, text in counted]
 
 
 class Result(msgspec.Struct, frozen=True):

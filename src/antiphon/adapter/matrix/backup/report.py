@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-COUNTS = ("rooms", "turns", "chats", "sessions", "memories")
+COUNTS = {
+    "rooms": "room",
+    "turns": "turn",
+    "chats": "chat",
+    "sessions": "session",
+    "memories": "memory",
+}
+"""What is counted, and one of it."""
 
 
 class BackupReport(msgspec.Struct, frozen=True):
@@ -35,7 +42,8 @@ class BackupReport(msgspec.Struct, frozen=True):
 
 def described(counts: dict[str, int]) -> str:
     """The counts in words."""
-    return ", ".join(f"{counts.get(what, 0)} {what}" for what in COUNTS)
+    found = [(counts[many], one, many) for many, one in COUNTS.items() if many in counts]
+    return ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in found)
 
 
 def readable(number: int) -> str:
