@@ -3,13 +3,13 @@ until it is finished no adapter starts, and the next run goes on with it."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from antiphon.adapter.matrix.reset.plan import Mode, Options
 from antiphon.core.ids import RoomId
+from antiphon.db import private_file
 from antiphon.errors import StateError
 
 FILE_NAME = "matrix-reset.json"
@@ -27,12 +27,9 @@ class Record(msgspec.Struct, frozen=True):
 def load(state: Path) -> Record | None:
     """The reset under way, or None. Raises StateError for a file that can't be read."""
     file = state / FILE_NAME
+    body = private_file.read(file)
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Record)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(f"Can't read {file}: {error.strerror}.") from error
+        return None if body is None else msgspec.json.decode(body, type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateError(
             f"{file} is damaged, so it can't be told which reset was begun. Delete it and run the "
@@ -42,26 +39,13 @@ def load(state: Path) -> Record | None:
 
 def save(state: Path, record: Record) -> None:
     """Keeps the record: durable when this returns. Raises StateError."""
-    file, new = state / FILE_NAME, state / f".{FILE_NAME}.new"
-    try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(file)
-        _sync(state)
-    except OSError as error:
-        raise StateError(f"Can't write {file}: {error.strerror}.") from error
+    body = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    private_file.write(state / FILE_NAME, body)
 
 
 def remove(state: Path) -> None:
     """The reset is finished: durable when this returns. Raises StateError."""
-    try:
-        (state / FILE_NAME).unlink(missing_ok=True)
-        _sync(state)
-    except OSError as error:
-        raise StateError(f"Can't remove {state / FILE_NAME}: {error.strerror}.") from error
+    private_file.remove(state / FILE_NAME)
 
 
 def command_of(options: Options) -> str:
@@ -81,11 +65,3 @@ def refuse_unfinished(state: Path) -> None:
             f"A reset ({Mode(record.options.mode)}) was begun and not finished. Finish it: "
             f"{command_of(record.options)}"
         )
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -6,13 +6,12 @@ A device is a namespace of transaction ids and the owner of keys: it is kept as 
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 import msgspec
 
 from antiphon.adapter.matrix.transport.client import MatrixClient
+from antiphon.db import private_file
 from antiphon.errors import LoginError, SettingsError, StateError, TokenRevokedError
 from antiphon.settings import MatrixSettings, Secret
 
@@ -138,12 +137,11 @@ def load(state: Path) -> StoredLogin | None:
     Raises StateError when the file can't be read: going on without it would make a new device,
     which must be a person's decision."""
     file = state / FILE_NAME
-    try:
-        kept = msgspec.json.decode(file.read_bytes(), type=_OnDisk)
-    except FileNotFoundError:
+    body = private_file.read(file)
+    if body is None:
         return None
-    except OSError as error:
-        raise StateError(f"Can't read {file}: {error.strerror}.") from error
+    try:
+        kept = msgspec.json.decode(body, type=_OnDisk)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # `from None`: the decoder's message could quote the token.
         raise StateError(
@@ -156,26 +154,7 @@ def load(state: Path) -> StoredLogin | None:
 def save(state: Path, login: StoredLogin) -> None:
     """Keeps a login in the state folder (made with mode 0700 where needed), in a file of mode
     0600, atomically and synced. Raises StateError when that can't be done."""
-    file = state / FILE_NAME
-    new = state / f".{FILE_NAME}.{secrets.token_hex(4)}"
     body = msgspec.json.encode(
         _OnDisk(login.user_id, login.device_id, login.access_token.reveal(), login.homeserver)
     )
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as out:
-                out.write(body + b"\n")
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(file)
-        finally:
-            new.unlink(missing_ok=True)
-        folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StateError(f"Can't write {file}: {error.strerror}.") from error
+    private_file.write(state / FILE_NAME, body + b"\n")
