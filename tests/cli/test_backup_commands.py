@@ -8,6 +8,7 @@ import pty
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from antiphon.cli import app
@@ -24,6 +25,7 @@ from antiphon.testing.agent_service import TOKEN, running_agent
 from antiphon.testing.engine import ScriptedEngine
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.keeper import COUNTING, Keeper
+from antiphon.testing.processes import Process
 
 
 @pytest.fixture
@@ -128,6 +130,26 @@ def test_a_database_that_is_another_programs_is_left_alone(
     asyncio.run(make())
     assert app.invoke(["matrix", "backup"]) == 2
     assert "database of something else" in said(capsys)
+
+
+async def test_without_the_agent_the_sentence_says_what_can_be_done(
+    homeserver: FakeHomeserver, tmp_path: Path
+) -> None:
+    """Exit code 1, and with the flag that it names it works."""
+    async with running_agent(tmp_path / "agent", ScriptedEngine(COUNTING)) as agent:
+        keeper = Keeper(homeserver, tmp_path, agent.url)
+        await keeper.talk("one")
+    env = {
+        "ANTIPHON_STATE_DIR": str(keeper.state),
+        "ANTIPHON_MATRIX__USER": keeper.bot,
+        "ANTIPHON_AGENT__URL": agent.url,
+        "ANTIPHON_AGENT__TOKEN": TOKEN,
+    }
+    process = Process("backup", (), env, tmp_path)
+    refused = await process.once("matrix", "backup")
+    assert (refused.code, "--without-memory" in refused.said) == (1, True)
+    written = await process.once("matrix", "backup", "--without-memory", "--json")
+    assert msgspec.json.decode(written.out)["memory"] is False
 
 
 async def test_on_a_terminal_it_shows_what_it_does_and_asks(

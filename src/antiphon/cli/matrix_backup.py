@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from antiphon.cli.options import Options, path_option, prepare
-from antiphon.errors import EXIT_FAILED, EXIT_OK, SettingsError
+from antiphon.errors import EXIT_FAILED, EXIT_OK, AgentUnreachableError, SettingsError
 
 if TYPE_CHECKING:
     from antiphon.adapter.matrix.backup.plan import Plan, Result
@@ -42,8 +42,13 @@ def backup(options: Options, to: Path | None, without_memory: bool, as_json: boo
             raise nothing(general.state_path())
         if without_memory:
             return await write_backup(general, own, AgentSettings(), to, memory=False)
-        async with agent_beside(source, general) as agent:
-            return await write_backup(general, own, agent, to, memory=True)
+        try:
+            async with agent_beside(source, general) as agent:
+                return await write_backup(general, own, agent, to, memory=True)
+        except AgentUnreachableError as error:
+            raise AgentUnreachableError(
+                f"{error.message} Start the agent, or leave them out with --without-memory."
+            ) from error
 
     report = asyncio.run(write())
     click.echo(report.as_json().decode() if as_json else "\n".join(report.lines()))

@@ -62,7 +62,9 @@ async def open_memories(
     agent: AgentSettings, *, clock: Clock, chance: Chance
 ) -> AsyncIterator[Memories]:
     """The memories at the agent of `agent.url`, by `agent.token`. Raises SettingsError for an
-    address or a token that is none; the agent need not run yet."""
+    address or a token that is none, and at once AgentUnreachableError or AgentRefusedError where
+    no agent answers there or it does not know us."""
     client = AgentClient(agent.url, agent.token.reveal(), clock=clock, chance=chance)
     async with client:
+        await client.check()
         yield Memories(client)

@@ -89,7 +89,7 @@ async def test_without_the_agent_there_is_no_backup_but_without_memories(keeper:
     """And no half one is left. The sentence says what can be done."""
     await keeper.talk("hello")
     keeper.agent = AgentSettings(url="ws://127.0.0.1:9/agent_ws/", token=Secret(TOKEN))
-    with pytest.raises(AgentUnreachableError, match="--without-memory") as caught:
+    with pytest.raises(AgentUnreachableError, match="no backup was written") as caught:
         await keeper.backup()
     assert caught.value.exit_code == 1
     assert list((keeper.state / "backups").iterdir()) == []

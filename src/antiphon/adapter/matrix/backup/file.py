@@ -29,6 +29,7 @@ STATE = "state.json"
 MAX_MANIFEST_BYTES = 64 << 20
 
 _UNREADABLE = (
+    OSError,
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -173,19 +174,20 @@ def opened(path: Path) -> Iterator[BackupFile]:
     """Opens a backup and checks all of it. Raises SettingsError where there is no such file,
     SchemaTooNewError for one of a newer version, StateError for a damaged one."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            try:
-                archive = zipfile.ZipFile(file)
-            except _UNREADABLE as error:
-                raise damaged(path, error) from error
-            with archive:
-                found = BackupFile(path, archive, _manifest(path, archive), digest)
-                for name in found.manifest.parts:
-                    found.read(name)
-                yield found
+        file = path.open("rb")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SettingsError(f"Can't read the backup {path}: {error.strerror or error}.") from error
+    with file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except _UNREADABLE as error:
+            raise damaged(path, error) from error
+        with archive:
+            found = BackupFile(path, archive, _manifest(path, archive), digest)
+            for name in found.manifest.parts:
+                found.read(name)
+            yield found
 
 
 def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:

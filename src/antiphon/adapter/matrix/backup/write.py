@@ -19,7 +19,7 @@ from antiphon.db import database_url
 from antiphon.db.dump import Dump, dump, encode
 from antiphon.errors import AgentUnreachableError, SettingsError, StateError
 from antiphon.sdk import state_backup
-from antiphon.sdk.memories import Memories, open_memories
+from antiphon.sdk.memories import open_memories
 from antiphon.settings import AgentSettings, General, MatrixSettings
 
 FOLDER = "backups"
@@ -128,24 +128,19 @@ async def _remember(
     if not threads:
         return {}
     memories: dict[str, str] = {}
-    async with open_memories(agent, clock=SystemClock(), chance=SystemChance()) as source:
-        for thread_id in threads:
-            archive = await _export(source, thread_id)
-            if archive is not None:
-                name = f"memories/{len(memories) + 1:06d}.json"
-                writer.add(name, archive)
-                memories[thread_id] = name
-    return memories
-
-
-async def _export(source: Memories, thread_id: ThreadId) -> bytes | None:
     try:
-        return await source.export_thread(thread_id)
+        async with open_memories(agent, clock=SystemClock(), chance=SystemChance()) as source:
+            for thread_id in threads:
+                archive = await source.export_thread(thread_id)
+                if archive is not None:
+                    name = f"memories/{len(memories) + 1:06d}.json"
+                    writer.add(name, archive)
+                    memories[thread_id] = name
     except AgentUnreachableError as error:
         raise AgentUnreachableError(
-            f"{error.message} The chats' memories are the agent's: start it, or leave them out "
-            "with --without-memory. Nothing was written."
+            f"{error.message} The chats' memories are the agent's: no backup was written."
         ) from error
+    return memories
 
 
 def _names(state: Path, target: Path | None, created: datetime) -> list[Path]:
