@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from antiphon.db import failures, identity, migrate, postgres, sqlite
 from antiphon.db.database import BUSY_TIMEOUT_MS, parsed_url
 from antiphon.db.dump import Dump
+from antiphon.db.private_file import sync_folder
 from antiphon.errors import StateError
 
 T = TypeVar("T")
@@ -169,7 +170,7 @@ def install(new: Path, target: Path) -> None:
     for suffix in BESIDE[1:]:
         target.with_name(target.name + suffix).unlink(missing_ok=True)
     new.replace(target)
-    _sync(target.parent)
+    sync_folder(target.parent)
 
 
 def discard(path: Path) -> None:
