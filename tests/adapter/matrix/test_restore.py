@@ -14,7 +14,7 @@ from sqlalchemy import MetaData, create_engine
 
 from antiphon.adapter.matrix.app import known_account, run
 from antiphon.adapter.matrix.backup import file as backup_file
-from antiphon.adapter.matrix.backup import marker
+from antiphon.adapter.matrix.backup import marker, replacing
 from antiphon.adapter.matrix.backup.file import opened, writing
 from antiphon.adapter.matrix.journal.journal import MIGRATIONS
 from antiphon.adapter.matrix.transport import login
@@ -384,12 +384,18 @@ async def test_while_a_restore_is_half_done_nothing_starts(home: Home) -> None:
     await home.talk("one")
     path = (await home.backup()).path
     await home.talk("two")
-    half = marker.Marker("replacing", path, "0" * 64, {}, None)
+    place = replacing.place_of(home.state, home.matrix)
+    half = marker.Marker("replacing", path, "0" * 64, {}, None, place)
     marker.save(home.state, half)
     for attempt in (known_account(home.matrix, home.state), home.backup()):
         with pytest.raises(StateError, match="matrix restore") as caught:
             await attempt
         assert caught.value.code == "restore_unfinished"
+    settings = home.matrix
+    home.matrix = msgspec.structs.replace(settings, database="sqlite:////tmp/elsewhere.db")
+    with pytest.raises(StateError, match=r"another \[matrix\] database"):
+        await home.restore(path)
+    home.matrix = settings
     assert await home.restore(path) is not None
     assert marker.load(home.state) is None
     await home.backup()

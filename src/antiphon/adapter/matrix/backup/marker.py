@@ -19,13 +19,15 @@ class Marker(msgspec.Struct, frozen=True):
     """What was decided. `importing`: memories go to the agent, and all here is as it was.
     `replacing`: the new databases lie ready and take the places of the old ones.
 
-    `moved`: the new thread of each memory, old to new."""
+    `moved`: the new thread of each memory, old to new. `place`: which database the journal is in
+    (a digest, for its address may hold a password)."""
 
     stage: Literal["importing", "replacing"]
     backup: str
     digest: str
     moved: dict[ThreadId, ThreadId]
     undo: str | None = None
+    place: str = ""
 
 
 def load(state: Path) -> Marker | None:

@@ -4,6 +4,7 @@ What lies ready is whole; putting it in place is done in steps that can each be 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from antiphon.adapter.matrix.backup import marker
@@ -92,10 +93,21 @@ async def prepare(
         ) from error
 
 
-async def finish(state: Path, matrix: MatrixSettings) -> None:
+def place_of(state: Path, matrix: MatrixSettings) -> str:
+    """Which database the journal is in, as a marker keeps it."""
+    return hashlib.sha256(_targets(state, matrix)[0].encode()).hexdigest()
+
+
+async def finish(state: Path, matrix: MatrixSettings, decided: Marker) -> None:
     """Puts what lies ready into its place, as far as that was not done yet, and ends the restore.
-    Raises StateError where a file can't be moved; called again, it goes on."""
+    Raises StateError where a file can't be moved, or the settings name another database than when
+    it was begun; called again, it goes on."""
     url, file, ready = _targets(state, matrix)
+    if decided.place != place_of(state, matrix):
+        raise StateError(
+            f"The restore of {decided.backup} was begun with another [matrix] database than the "
+            "settings name now. Set that one again, and restore: it goes on where it stopped."
+        )
     try:
         if ready.exists():
             if file is not None:

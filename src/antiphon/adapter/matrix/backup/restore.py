@@ -90,7 +90,7 @@ async def restore(
         record.refuse_unfinished(state)
         begun = marker.load(state)
         if begun is not None and begun.stage == "replacing":
-            await replacing.finish(state, matrix)
+            await replacing.finish(state, matrix, begun)
             if _is_same(path, begun):
                 return Result(None, begun.backup, begun.undo)
             begun = None
@@ -135,7 +135,8 @@ async def _restore(
         if backup_first and present.known is not None:
             written = await write_backup(general, matrix, agent, None, memory=True)
             undo = written.path
-        decided = _decided(backup, fate, begun, undo, SystemChance())
+        place = replacing.place_of(state, matrix)
+        decided = _decided(backup, fate, begun, undo, place, SystemChance())
         marker.save(state, decided)
         crash_point("restore.decided")
         await _forget_others(begun, decided, there)
@@ -144,9 +145,10 @@ async def _restore(
             crash_point("restore.imported")
     await replacing.prepare(state, matrix, backup, present, decided, SystemClock().now_ms())
     crash_point("restore.prepared")
-    marker.save(state, msgspec.structs.replace(decided, stage="replacing"))
+    decided = msgspec.structs.replace(decided, stage="replacing")
+    marker.save(state, decided)
     crash_point("restore.replacing")
-    await replacing.finish(state, matrix)
+    await replacing.finish(state, matrix, decided)
     return Result(plan, decided.backup, undo)
 
 
@@ -178,12 +180,17 @@ async def _fate(backup: BackupFile, present: Present, there: Memories) -> Fate:
 
 
 def _decided(
-    backup: BackupFile, fate: Fate, begun: Marker | None, undo: str | None, chance: Chance
+    backup: BackupFile,
+    fate: Fate,
+    begun: Marker | None,
+    undo: str | None,
+    place: str,
+    chance: Chance,
 ) -> Marker:
     """The marker: each moved thread has its new id before anything goes there, and keeps it."""
     before = begun.moved if begun is not None and begun.digest == backup.digest else {}
     moved = {one: before.get(one) or ThreadId(chance.token()) for one in fate.moved}
-    return Marker("importing", str(backup.path.absolute()), backup.digest, moved, undo)
+    return Marker("importing", str(backup.path.absolute()), backup.digest, moved, undo, place)
 
 
 async def _forget_others(begun: Marker | None, decided: Marker, there: Memories) -> None:
