@@ -48,7 +48,9 @@ FULL: dict[str, Any] = {
         "leave": {"!c:x": {"timeline": {"events": [event("$l")]}, "state": {"events": []}}},
     },
     "to_device": {"events": [{"type": "m.room.encrypted", "sender": "@ada:x", "content": {}}]},
+    "device_lists": {"changed": ["@ada:x", "@eve:x", "@ada:x"], "left": ["@bob:x"]},
     "device_one_time_keys_count": {"signed_curve25519": 50},
+    "device_unused_fallback_key_types": ["signed_curve25519"],
 }  # fmt: skip
 
 
@@ -73,6 +75,10 @@ def test_a_whole_answer_is_read() -> None:
     assert response.invited["!b:x"][0].content == {"membership": "invite"}
     assert response.left["!c:x"].timeline[0].event_id == "$l"
     assert response.to_device[0]["type"] == "m.room.encrypted"
+    assert response.device_lists_changed == ("@ada:x", "@eve:x")
+    assert response.device_lists_left == ("@bob:x",)
+    assert response.one_time_key_counts == {"signed_curve25519": 50}
+    assert response.unused_fallback_key_types == ("signed_curve25519",)
     assert response.problems == ()
     assert not response.empty
 
@@ -80,6 +86,44 @@ def test_a_whole_answer_is_read() -> None:
 def test_an_answer_without_news_is_empty() -> None:
     assert parse({"next_batch": "s3"}).empty
     assert parse({"next_batch": "s3", "rooms": {"join": {}}, "to_device": None}).empty
+
+
+def test_device_lists_and_key_counts_alone_are_no_news_for_rooms() -> None:
+    """Whoever reads until nothing comes may stop at them; to-device messages come in portions,
+    and must be read to their end."""
+    quiet = {name: FULL[name] for name in FULL if name not in ("rooms", "to_device")}
+    response = parse(quiet)
+    assert response.empty
+    assert response.device_lists_changed
+    assert not parse(quiet | {"to_device": FULL["to_device"]}).empty
+
+
+def test_what_the_homeserver_does_not_say_about_keys_is_not_made_up() -> None:
+    response = parse({"next_batch": "s3", "device_lists": None, "device_one_time_keys_count": None})
+    assert (response.one_time_key_counts, response.unused_fallback_key_types) == ({}, None)
+    assert (response.device_lists_changed, response.device_lists_left) == ((), ())
+    assert (
+        parse(
+            {"next_batch": "s3", "device_unused_fallback_key_types": []}
+        ).unused_fallback_key_types
+        == ()
+    )
+
+
+def test_malformed_entries_of_key_news_are_left_out_one_by_one() -> None:
+    response = parse(
+        {
+            "next_batch": "s3",
+            "device_lists": {"changed": ["@a:x", 3, None], "left": "@b:x"},
+            "device_one_time_keys_count": {"a": 3, "b": "4", "c": -1, "d": True, "e": 0},
+            "device_unused_fallback_key_types": {"signed_curve25519": 1},
+        }
+    )
+    assert response.device_lists_changed == ("@a:x",)
+    assert response.device_lists_left == ()
+    assert response.one_time_key_counts == {"a": 3, "e": 0}
+    assert response.unused_fallback_key_types is None
+    assert len(response.problems) == 2 + 1 + 3 + 1
 
 
 @pytest.mark.parametrize(
@@ -118,6 +162,12 @@ def test_a_malformed_event_is_skipped_and_its_neighbours_are_kept() -> None:
         (("rooms", "leave", "!c:x"), "timeline"),
         ((), "to_device"),
         (("to_device",), "events"),
+        ((), "device_lists"),
+        (("device_lists",), "changed"),
+        (("device_lists",), "left"),
+        ((), "device_one_time_keys_count"),
+        (("device_one_time_keys_count",), "signed_curve25519"),
+        ((), "device_unused_fallback_key_types"),
     ],
 )
 def test_a_malformed_section_is_one_problem(where: tuple[str, ...], name: str) -> None:

@@ -40,7 +40,14 @@ class LeftRoom(msgspec.Struct, frozen=True):
 class SyncResponse(msgspec.Struct, frozen=True):
     """One answer of `/sync`. `next_batch` is the cursor to store with what is in here.
 
-    An invited room whose state can't be read is still there, with what could be read of it."""
+    An invited room whose state can't be read is still there, with what could be read of it.
+
+    Of encryption (spec: "Extensions to /sync" of end-to-end encryption): `device_lists_changed`
+    are users whose keys must be asked for again, `device_lists_left` those who share no room with
+    us any more (both never in the answer to a first sync); `one_time_key_counts` is what is left
+    of our own keys by algorithm, in every answer of Synapse; `unused_fallback_key_types` are the
+    algorithms whose fallback key nobody has used, None where the homeserver did not say. A count
+    that is missing is no zero: no answer about an algorithm says nothing about it."""
 
     next_batch: str
     joined: dict[str, JoinedRoom]
@@ -48,10 +55,16 @@ class SyncResponse(msgspec.Struct, frozen=True):
     left: dict[str, LeftRoom]
     to_device: tuple[dict[str, Any], ...]
     problems: tuple[Problem, ...]
+    device_lists_changed: tuple[str, ...] = ()
+    device_lists_left: tuple[str, ...] = ()
+    one_time_key_counts: dict[str, int] = {}
+    unused_fallback_key_types: tuple[str, ...] | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether it brings no event, no room and nothing to skip."""
+        """Whether it brings no event, no room, no to-device message and nothing to skip: then
+        there is nothing more to read. Device lists and key counts are no such news; they come
+        whole with every answer, or again with the next change."""
         return not (self.joined or self.invited or self.left or self.to_device or self.problems)
 
 
@@ -74,12 +87,17 @@ def parse_sync(body: bytes) -> SyncResponse:
     joined = reader.rooms(rooms, "join")
     invited = reader.rooms(rooms, "invite")
     left = reader.rooms(rooms, "leave")
+    lists = reader.section(raw, "device_lists", None)
     return SyncResponse(
         next_batch=next_batch,
         joined={room_id: reader.joined(room_id, room) for room_id, room in joined.items()},
         invited={room_id: reader.invited(room_id, room) for room_id, room in invited.items()},
         left={room_id: reader.left(room_id, room) for room_id, room in left.items()},
         to_device=reader.to_device(raw),
+        device_lists_changed=reader.names(lists, "changed", "device_lists.changed"),
+        device_lists_left=reader.names(lists, "left", "device_lists.left"),
+        one_time_key_counts=reader.key_counts(raw),
+        unused_fallback_key_types=reader.fallback_key_types(raw),
         problems=tuple(reader.problems),
     )
 
@@ -153,6 +171,35 @@ class _Reader:
             Problem("the to-device message is no object") for _ in range(len(events) - len(good))
         )
         return good
+
+    def names(self, parent: dict[str, Any], name: str, section: str) -> tuple[str, ...]:
+        """The texts of a list in `parent`, each once, in order; no list is an empty one."""
+        values = parent.get(name)
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            self.problems.append(Problem(f"{section} is no list"))
+            return ()
+        good = [value for value in values if isinstance(value, str)]
+        self.problems.extend(
+            Problem(f"an entry of {section} is no text") for _ in range(len(values) - len(good))
+        )
+        return tuple(dict.fromkeys(good))
+
+    def key_counts(self, raw: dict[str, Any]) -> dict[str, int]:
+        good = {}
+        for algorithm, count in self.section(raw, "device_one_time_keys_count", None).items():
+            if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+                good[algorithm] = count
+            else:
+                self.problems.append(Problem("a count of one-time keys is no number"))
+        return good
+
+    def fallback_key_types(self, raw: dict[str, Any]) -> tuple[str, ...] | None:
+        name = "device_unused_fallback_key_types"
+        types = self.names(raw, name, name)
+        # A broken list is no word of the homeserver's: as "none is unused" it would make new keys.
+        return types if isinstance(raw.get(name), list) else None
 
     def _events(self, section: dict[str, Any], room_id: str, name: str) -> tuple[Event, ...]:
         events, problems = parse_events(section.get("events"), room_id, f"{name}.events")
