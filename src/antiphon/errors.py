@@ -17,6 +17,9 @@ A leaf: imports nothing of Antiphon. Foreign exceptions are translated into thes
     │   ├── LoginError                   wrong user, password or token (exit code 2)
     │   ├── TokenRevokedError            the token stopped working (exit code 2)
     │   └── MatrixApiError               any other refusal: `status`, `errcode`
+    ├── EncryptionError          keys or encrypted data were refused
+    │   ├── RecoveryKeyError             no recovery key, mistyped, or another storage's (exit code 2)
+    │   └── AttachmentError              an encrypted file is malformed or was changed
     └── PlatformError            the agent or the control plane
         ├── AgentUnreachableError        retryable
         ├── AgentRefusedError            the token is wrong (exit code 2)
@@ -69,9 +72,13 @@ class StateError(AntiphonError):
 
 
 class StateInUseError(StateError):
-    """Another process holds the lock of this state."""
+    """Another process holds the lock of this state. `passing`: it says that it will soon be done."""
 
     code = "state_in_use"
+
+    def __init__(self, message: str, *, passing: bool = False):
+        super().__init__(message)
+        self.passing = passing
 
 
 class SchemaTooNewError(StateError):
@@ -154,6 +161,25 @@ class MatrixApiError(HomeserverError):
         super().__init__(message)
         self.status = status
         self.errcode = errcode
+
+
+class EncryptionError(AntiphonError):
+    """Keys, signatures or encrypted data are malformed, or not what they claim to be."""
+
+    code = "encryption"
+
+
+class RecoveryKeyError(EncryptionError):
+    """What was given is no recovery key (a typing mistake), or not the one that is asked for."""
+
+    code = "recovery_key"
+    exit_code = EXIT_USAGE
+
+
+class AttachmentError(EncryptionError):
+    """An encrypted file was refused: malformed, too large, or not what its sender encrypted."""
+
+    code = "attachment"
 
 
 class PlatformError(AntiphonError):

@@ -203,16 +203,18 @@ def test_run_with_a_wrong_password_ends_with_one_sentence(folder: Path) -> None:
 def test_a_port_in_use_is_one_sentence_and_exit_code_2(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    """The homeserver never answers, so that nothing but the port can end it."""
+    with socket.socket() as taken, socket.socket() as silent:
+        for listening in (taken, silent):
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
         port = str(taken.getsockname()[1])
         result = antiphon(
             tmp_path,
             *command,
             ANTIPHON_AGENT__PORT=port,
             ANTIPHON_AGENT__TOKEN="t" * 32,
-            ANTIPHON_MATRIX__HOMESERVER="http://127.0.0.1:9",
+            ANTIPHON_MATRIX__HOMESERVER=f"http://127.0.0.1:{silent.getsockname()[1]}",
             ANTIPHON_MATRIX__USER="@bot:example.org",
             ANTIPHON_MATRIX__PASSWORD="pw",
         )

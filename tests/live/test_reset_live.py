@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from antiphon.db import StateLock
 from antiphon.demo.synapse import Synapse
 from antiphon.testing.house import House
 from antiphon.testing.live import LiveUser
@@ -135,6 +137,25 @@ async def test_a_reset_while_a_turn_runs_cancels_it_once_and_sends_nothing_more(
     new = next(event for event in events[len(before) :] if event.sender == house.bot.user_id)
     assert "Q-1" not in new.content["body"]
     assert len(house.model.requests) == 3
+
+
+async def test_an_adapter_that_is_started_meanwhile_waits_for_the_reset(house: House) -> None:
+    """As a supervisor does with one that was stopped: it goes on after the reset by itself."""
+    ada, room = await told(house)
+    await house.pair.adapter.stop()
+    state = house.folder / "state"
+    with StateLock.acquire(state, "matrix", what="A reset", passing=True):
+        starting = asyncio.create_task(house.pair.adapter.start())
+        await ada.say(room, WHO)
+        log = house.pair.adapter.log
+        while "waiting_for_a_command" not in log.read_text():
+            assert not starting.done()
+            await asyncio.sleep(0.05)
+        second = await run(house, LOCAL, "--yes")
+        assert second.code == 2
+        assert "keeps others out until it is done" in second.err
+    await starting
+    await house.answered(ada, room, "END:Q-none", KNOWN)
 
 
 async def test_one_room_alone(house: House) -> None:

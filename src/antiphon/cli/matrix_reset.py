@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from antiphon.cli.agent_beside import agent_beside
 from antiphon.cli.options import Options, prepare
 from antiphon.errors import EXIT_FAILED, EXIT_OK, SettingsError
 
 if TYPE_CHECKING:
     from antiphon.adapter.matrix.reset.plan import Options as ResetOptions
     from antiphon.adapter.matrix.reset.plan import Plan
+    from antiphon.adapter.matrix.reset.result import Result
     from antiphon.settings import AgentSettings, General, MatrixSettings
 
 MODES = ("local-only", "server-leave-forget")
@@ -71,11 +73,10 @@ def reset(
     from antiphon.adapter.matrix.reset.plan import Mode
     from antiphon.adapter.matrix.reset.plan import Options as Wanted
     from antiphon.core.ids import RoomId
-    from antiphon.settings import AgentSettings, MatrixSettings, section
+    from antiphon.settings import MatrixSettings, section
 
     telemetry.configure("warning", general.log_format, process="matrix")
     matrix = section(source, "matrix", MatrixSettings)
-    agent = section(source, "agent", AgentSettings, only=("url", "token"))
     wanted = Wanted(
         Mode(mode),
         tuple(RoomId(room) for room in dict.fromkeys(rooms)),
@@ -93,14 +94,19 @@ def reset(
             "A reset asks before it changes anything, and there is no terminal to ask on. Look at "
             "the plan with --dry-run, then give --yes."
         )
-    terms = app.Terms(
-        agreed=lambda plan: yes or _agreed(plan, wanted, backup=not no_backup),
-        backup=None if no_backup else _backup(general, matrix, agent, wanted),
-        say=lambda sentence: click.echo(sentence, err=True),
-        progress=_progress,
-        stop_running=stop_running,
-    )
-    done = asyncio.run(app.reset(general, matrix, agent, wanted, terms))
+
+    async def work() -> tuple[Plan, Result] | None:
+        async with agent_beside(source, general) as agent:
+            terms = app.Terms(
+                agreed=lambda plan: yes or _agreed(plan, wanted, backup=not no_backup),
+                backup=None if no_backup else _backup(general, matrix, agent, wanted),
+                say=lambda sentence: click.echo(sentence, err=True),
+                progress=_progress,
+                stop_running=stop_running,
+            )
+            return await app.reset(general, matrix, agent, wanted, terms)
+
+    done = asyncio.run(work())
     if done is None:
         click.echo("Nothing was changed.", err=True)
         return EXIT_FAILED

@@ -10,6 +10,9 @@ from types import TracebackType
 
 from antiphon.errors import StateError, StateInUseError
 
+PASSING = " passing"
+"""After the pid in the file: the holder will soon be done."""
+
 
 class StateLock:
     """Holds `NAME.lock` in a state folder by `flock`; made by `acquire`."""
@@ -19,10 +22,11 @@ class StateLock:
         self.path = path
 
     @classmethod
-    def acquire(cls, state: Path, name: str, *, what: str) -> StateLock:
+    def acquire(cls, state: Path, name: str, *, what: str, passing: bool = False) -> StateLock:
         """Makes the folder (0700) where needed and takes the lock.
 
-        `what` says in the error who holds it ("the Matrix adapter"). Raises StateInUseError, with
+        `what` says in the error who holds it ("the Matrix adapter"). `passing`: we hold it for a
+        short work only, and who is refused meanwhile is told so. Raises StateInUseError, with
         the holder's pid, when a living process has it, and StateError when the folder can't be
         written."""
         path = state / f"{name}.lock"
@@ -37,15 +41,21 @@ class StateLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            pid = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            pid, soon = _told(fd)
             os.close(fd)
+            if soon:
+                raise StateInUseError(
+                    f"A command works on {state} (process {pid}) and keeps others out until it is "
+                    "done. Wait for it.",
+                    passing=True,
+                ) from error
             raise StateInUseError(
                 f"{what} already runs on {state} (process {pid}). Stop that one first, or give "
                 "this one another ANTIPHON_STATE_DIR and another account."
             ) from error
         with suppress(OSError):  # a full disk: the lock holds all the same, without our number
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(fd, f"{os.getpid()}{PASSING if passing else ''}\n".encode(), 0)
         return cls(fd, path)
 
     def release(self) -> None:
@@ -83,8 +93,14 @@ def holder(state: Path, name: str) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        pid, _ = _told(fd)
         return int(pid) if pid.isdigit() else 0
     finally:
         os.close(fd)
     return None
+
+
+def _told(fd: int) -> tuple[str, bool]:
+    """The holder's pid ("unknown" where it did not say), and whether it will soon be done."""
+    text = os.pread(fd, 64, 0).decode(errors="replace").rstrip("\n")
+    return text.removesuffix(PASSING).strip() or "unknown", text.endswith(PASSING)

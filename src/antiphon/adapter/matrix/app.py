@@ -26,13 +26,19 @@ from antiphon.core.ids import UserId
 from antiphon.crash import crash_point
 from antiphon.db import StateLock, database_url
 from antiphon.db.peek import peek
-from antiphon.errors import HomeserverError, HomeserverUnreachableError, SettingsError
+from antiphon.errors import (
+    HomeserverError,
+    HomeserverUnreachableError,
+    SettingsError,
+    StateInUseError,
+)
 from antiphon.sdk.real import open_platform
 from antiphon.settings import AgentSettings, General, MatrixSettings
 from antiphon.telemetry import logger
 
 SURFACE = "matrix"
 LONGEST_PAUSE_S = 60.0
+LOCK_POLL_S = 0.2
 
 T = TypeVar("T")
 
@@ -57,7 +63,10 @@ async def run(
     clock, chance = SystemClock(), SystemChance()
     stop = stop or _stop_on_signals()
     async with AsyncExitStack() as stack:
-        stack.enter_context(StateLock.acquire(state, SURFACE, what="A Matrix adapter"))
+        lock = await _unless(stop, _locked(state, clock))
+        if lock is None:
+            return None
+        stack.enter_context(lock)
         record.refuse_unfinished(state)
         account = await known_account(matrix, state)
         client = await stack.enter_async_context(MatrixClient(matrix.homeserver))
@@ -89,6 +98,22 @@ async def run(
             stop,
             until_idle=until_idle,
         )
+
+
+async def _locked(state: Path, clock: Clock) -> StateLock:
+    """The lock. A reset that is at work there is waited for: who stopped us for it, with a
+    supervisor that starts us again, means us to go on after it."""
+    told = False
+    while True:
+        try:
+            return StateLock.acquire(state, SURFACE, what="A Matrix adapter")
+        except StateInUseError as error:
+            if not error.passing:
+                raise
+            if not told:
+                logger("matrix").info("waiting_for_a_command", detail=error.message)
+                told = True
+        await clock.sleep(LOCK_POLL_S)
 
 
 async def known_account(matrix: MatrixSettings, state: Path) -> Account | None:

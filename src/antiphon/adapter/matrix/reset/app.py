@@ -153,7 +153,7 @@ async def reset(
 
 async def _lock(state: Path, clock: Clock, terms: Terms) -> StateLock:
     try:
-        return StateLock.acquire(state, SURFACE, what=WHAT)
+        return StateLock.acquire(state, SURFACE, what=WHAT, passing=True)
     except StateInUseError as error:
         if not terms.stop_running:
             raise StateInUseError(
@@ -167,7 +167,7 @@ async def _lock(state: Path, clock: Clock, terms: Terms) -> StateLock:
     end = clock.monotonic() + STOP_WITHIN_S
     while True:
         try:
-            return StateLock.acquire(state, SURFACE, what=WHAT)
+            return StateLock.acquire(state, SURFACE, what=WHAT, passing=True)
         except StateInUseError:
             if clock.monotonic() >= end:
                 raise
