@@ -17,7 +17,7 @@ import msgspec
 
 from antiphon.adapter.matrix.doctor.finding import Finding, ok, warning
 from antiphon.adapter.matrix.doctor.homeserver import Seen
-from antiphon.adapter.matrix.transport.client import path
+from antiphon.adapter.matrix.transport.answers import path
 from antiphon.adapter.matrix.transport.http import Http
 from antiphon.clock import Chance, Clock
 from antiphon.errors import MatrixApiError, RateLimitedError

@@ -11,22 +11,20 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from antiphon.adapter.matrix.transport.answers import count, misses, path, text, texts
 from antiphon.adapter.matrix.transport.events import Event, parse_event, parse_events
 from antiphon.adapter.matrix.transport.http import REQUEST_TIMEOUT_S, Http
+from antiphon.adapter.matrix.transport.key_backup import KeyBackupApi
+from antiphon.adapter.matrix.transport.keys import KeyApi
+from antiphon.adapter.matrix.transport.media import MediaApi
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse, parse_sync
-from antiphon.adapter.matrix.transport.values import Login, MessagesPage, WhoAmI
-from antiphon.errors import HomeserverUnreachableError, LoginError, MatrixApiError
+from antiphon.adapter.matrix.transport.values import Device, Login, MessagesPage, WhoAmI
+from antiphon.errors import LoginError, MatrixApiError
 from antiphon.settings import Secret
 
-V3 = "/_matrix/client/v3"
 SYNC_MARGIN_S = 30.0
 INITIAL_SYNC_MARGIN_S = 300.0
 JOIN_TIMEOUT_S = 180.0
-
-
-def path(*segments: str) -> str:
-    """A path below `/_matrix/client/v3`, every segment quoted whole (`/`, `#` and `?` too)."""
-    return V3 + "".join("/" + quote(segment, safe="") for segment in segments)
 
 
 class MatrixClient:
@@ -64,6 +62,21 @@ class MatrixClient:
         """The homeserver as it was given."""
         return self._http.homeserver
 
+    @property
+    def keys(self) -> KeyApi:
+        """Requests about keys, signatures and to-device messages, by this client's login."""
+        return KeyApi(self._http)
+
+    @property
+    def key_backup(self) -> KeyBackupApi:
+        """The backup of room keys, by this client's login."""
+        return KeyBackupApi(self._http)
+
+    @property
+    def media(self) -> MediaApi:
+        """Files at the homeserver, by this client's login."""
+        return MediaApi(self._http)
+
     def use_token(self, access_token: Secret | None) -> None:
         """Makes every further request with this token (or none)."""
         self._http.token = access_token
@@ -79,14 +92,14 @@ class MatrixClient:
             timeout_s=10.0,
             authenticated=False,
         )
-        return _texts(answer.get("versions"))
+        return texts(answer.get("versions"))
 
     async def whoami(self) -> WhoAmI:
         """The account and device of the token in use."""
         answer = await self._http.ask("say whose login this is", "GET", path("account", "whoami"))
         device_id = answer.get("device_id")
         return WhoAmI(
-            _text(answer, "user_id", "account/whoami"),
+            text(answer, "user_id", "account/whoami"),
             device_id if isinstance(device_id, str) else None,
         )
 
@@ -113,9 +126,9 @@ class MatrixClient:
         except MatrixApiError as error:
             raise _login_error(user, error) from None
         login = Login(
-            _text(answer, "user_id", "login"),
-            _text(answer, "device_id", "login"),
-            Secret(_text(answer, "access_token", "login")),
+            text(answer, "user_id", "login"),
+            text(answer, "device_id", "login"),
+            Secret(text(answer, "access_token", "login")),
         )
         self.use_token(login.access_token)
         return login
@@ -225,7 +238,7 @@ class MatrixClient:
             path("rooms", room_id, "send", event_type, txn_id),
             body=content,
         )
-        return _text(answer, "event_id", "send")
+        return text(answer, "event_id", "send")
 
     async def send_state(
         self, room_id: str, event_type: str, content: Mapping[str, Any], state_key: str = ""
@@ -238,7 +251,7 @@ class MatrixClient:
             path("rooms", room_id, "state", event_type, state_key),
             body=content,
         )
-        return _text(answer, "event_id", "state")
+        return text(answer, "event_id", "state")
 
     async def redact(
         self, room_id: str, event_id: str, txn_id: str, reason: str | None = None
@@ -250,7 +263,7 @@ class MatrixClient:
             path("rooms", room_id, "redact", event_id, txn_id),
             body={} if reason is None else {"reason": reason},
         )
-        return _text(answer, "event_id", "redact")
+        return text(answer, "event_id", "redact")
 
     async def typing(self, room_id: str, user_id: str, on: bool, timeout_ms: int) -> None:
         """Shows or hides our typing; the homeserver hides it by itself after `timeout_ms`."""
@@ -275,8 +288,8 @@ class MatrixClient:
         answer = await self._http.ask("list our rooms", "GET", path("joined_rooms"))
         rooms = answer.get("joined_rooms")
         if not isinstance(rooms, list):
-            raise _misses("joined_rooms", "joined_rooms")
-        return _texts(rooms)
+            raise misses("joined_rooms", "joined_rooms")
+        return texts(rooms)
 
     async def joined_members(self, room_id: str) -> tuple[str, ...]:
         """The user IDs of the room's joined members."""
@@ -285,7 +298,7 @@ class MatrixClient:
         )
         members = answer.get("joined")
         if not isinstance(members, dict):
-            raise _misses("joined", "joined_members")
+            raise misses("joined", "joined_members")
         return tuple(members)
 
     async def join(self, room_id: str, *, via: Sequence[str] = ()) -> str:
@@ -298,7 +311,7 @@ class MatrixClient:
         answer = await self._http.ask(
             "join a room", "POST", below, body={}, timeout_s=JOIN_TIMEOUT_S
         )
-        return _text(answer, "room_id", "join")
+        return text(answer, "room_id", "join")
 
     async def leave(self, room_id: str, reason: str | None = None) -> None:
         """Leaves a room, or declines an invitation; repeating it is harmless."""
@@ -316,7 +329,7 @@ class MatrixClient:
     async def create_room(self, body: Mapping[str, Any]) -> str:
         """Creates a room as `body` says (spec: POST /createRoom) and gives its id."""
         answer = await self._http.ask("create a room", "POST", path("createRoom"), body=body)
-        return _text(answer, "room_id", "createRoom")
+        return text(answer, "room_id", "createRoom")
 
     async def invite(self, room_id: str, user_id: str) -> None:
         """Invites a user into a room."""
@@ -343,7 +356,7 @@ class MatrixClient:
             body={"new_version": new_version},
             timeout_s=REQUEST_TIMEOUT_S * 2,
         )
-        return _text(answer, "replacement_room", "upgrade")
+        return text(answer, "replacement_room", "upgrade")
 
     # The account
 
@@ -362,6 +375,42 @@ class MatrixClient:
             body={"displayname": name},
         )
 
+    async def account_data(self, user_id: str, event_type: str) -> dict[str, Any] | None:
+        """A piece of our own account's data, such as `m.secret_storage.default_key`; None when
+        there is none. `user_id` must be our own. Spec: "Client Config"."""
+        return await self._found(
+            "read account data", path("user", user_id, "account_data", event_type)
+        )
+
+    async def set_account_data(
+        self, user_id: str, event_type: str, content: Mapping[str, Any]
+    ) -> None:
+        """Sets a piece of our own account's data, whole. It can't be deleted: an empty object
+        is what stands for none. Spec: "Client Config"."""
+        await self._http.ask(
+            "set account data",
+            "PUT",
+            path("user", user_id, "account_data", event_type),
+            body=content,
+        )
+
+    async def devices(self) -> tuple[Device, ...]:
+        """The devices of our own account, whether they have keys or not. Spec: "Device
+        Management"."""
+        answer = await self._http.ask("list our devices", "GET", path("devices"))
+        listed = answer.get("devices")
+        if not isinstance(listed, list):
+            raise misses("devices", "devices")
+        return tuple(
+            Device(
+                item["device_id"],
+                name if isinstance(name := item.get("display_name"), str) else None,
+                count(item.get("last_seen_ts")),
+            )
+            for item in listed
+            if isinstance(item, dict) and isinstance(item.get("device_id"), str)
+        )
+
     async def _membership(self, what: str, room_id: str, verb: str, user_id: str) -> None:
         await self._http.ask(what, "POST", path("rooms", room_id, verb), body={"user_id": user_id})
 
@@ -378,23 +427,6 @@ def _page(answer: Mapping[str, Any], room_id: str, next_name: str) -> MessagesPa
     events, problems = parse_events(answer.get("chunk"), room_id, "chunk")
     following = answer.get(next_name)
     return MessagesPage(events, following if isinstance(following, str) else None, problems)
-
-
-def _text(answer: Mapping[str, Any], name: str, request: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str) or not value:
-        raise _misses(name, request)
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
-
-
-def _misses(name: str, request: str) -> HomeserverUnreachableError:
-    return HomeserverUnreachableError(
-        f"The homeserver's answer to {request} can't be read: it lacks {name}."
-    )
 
 
 def _login_error(user: str, error: MatrixApiError) -> LoginError:

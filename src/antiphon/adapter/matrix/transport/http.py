@@ -9,21 +9,32 @@ import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from antiphon.adapter.matrix.transport import address, json_body
 from antiphon.adapter.matrix.transport.refusals import refusal
-from antiphon.errors import HomeserverError, HomeserverUnreachableError
+from antiphon.errors import HomeserverError, HomeserverUnreachableError, MatrixApiError
 from antiphon.settings import Secret
 
 CONNECTIONS = 40
 KEEPALIVE_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 30.0
+REFUSAL_BYTES = 64 * 1024
+"""A refusal may be as large as this, whatever the limit of the answer."""
+MAX_REDIRECTS = 3
 USER_AGENT = "antiphon"
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A body that is no JSON. `mime` must be a plain media type."""
+
+    body: bytes
+    mime: str
 
 
 class Http:
@@ -69,9 +80,10 @@ class Http:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Upload | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         authenticated: bool = True,
+        most_bytes: int | None = None,
     ) -> dict[str, Any]:
         """The JSON object that the homeserver answers; see `ask_raw` for the rest.
 
@@ -84,6 +96,7 @@ class Http:
             body=body,
             timeout_s=timeout_s,
             authenticated=authenticated,
+            most_bytes=most_bytes,
         )
         try:
             answer = json_body.decode(raw)
@@ -104,22 +117,44 @@ class Http:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Upload | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         authenticated: bool = True,
+        most_bytes: int | None = None,
     ) -> bytes:
         """The body of a successful (2xx) answer.
 
         `what` names the request in errors ("send a message"); `path` begins with a slash and is
         already quoted. Raises HomeserverUnreachableError when no whole answer came within
-        `timeout_s` (the request may have been carried out all the same), and what `refusal`
-        makes of any other answer."""
+        `timeout_s` (the request may have been carried out all the same), MatrixApiError with
+        errcode M_TOO_LARGE as soon as the body is seen to have more than `most_bytes` bytes, and
+        what `refusal` makes of any other answer."""
         url = await self.base_url() + path
+        token = self.token if authenticated else None
         status, headers, raw = await self._exchange(
-            what, method, url, query, body, timeout_s, self.token if authenticated else None
+            what, method, url, query, body, timeout_s, token, most_bytes=most_bytes
         )
         if 200 <= status < 300:
             return raw
+        raise self._without_token(refusal(what, status, headers, raw, authenticated=authenticated))
+
+    async def download(
+        self, what: str, path: str, *, most_bytes: int, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> bytes:
+        """The body of a file, as `ask_raw` with the token, redirects followed: to wherever the
+        homeserver says, without the token, and never from https to http."""
+        url, token = await self.base_url() + path, self.token
+        for _ in range(MAX_REDIRECTS):
+            status, headers, raw = await self._exchange(
+                what, "GET", url, None, None, timeout_s, token, most_bytes=most_bytes
+            )
+            target = _redirect(url, status, headers)
+            if target is None:
+                break
+            url, token = target, None
+        if 200 <= status < 300:
+            return raw
+        authenticated = token is not None
         raise self._without_token(refusal(what, status, headers, raw, authenticated=authenticated))
 
     async def look(
@@ -154,11 +189,12 @@ class Http:
         method: str,
         url: str,
         query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | Upload | None,
         timeout_s: float,
         token: Secret | None,
         *,
         redirects: bool = False,
+        most_bytes: int | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session
         if session is None:
@@ -168,12 +204,13 @@ class Http:
             async with session.request(
                 method,
                 URL(f"{url}?{urlencode(query)}" if query else url, encoded=True),
-                data=None if body is None else json_body.encode(body),
-                headers=_headers(token, has_body=body is not None),
+                data=_data(body),
+                headers=_headers(token, body),
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 allow_redirects=redirects,
             ) as response:
-                return response.status, response.headers, await response.read()
+                raw = await _read(response, what, most_bytes)
+                return response.status, response.headers, raw
         except TimeoutError:
             raise HomeserverUnreachableError(
                 f"The homeserver did not answer within {timeout_s:.0f} s (asked to {what})."
@@ -190,8 +227,48 @@ class Http:
         return error
 
 
-def _headers(token: Secret | None, *, has_body: bool) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"} if has_body else {}
+async def _read(response: aiohttp.ClientResponse, what: str, most_bytes: int | None) -> bytes:
+    if most_bytes is None:
+        return await response.read()
+    if response.status >= 300:
+        most_bytes = max(most_bytes, REFUSAL_BYTES)
+    body = bytearray()
+    if (response.content_length or 0) <= most_bytes:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > most_bytes:
+                break
+        else:
+            return bytes(body)
+    raise MatrixApiError(
+        f"The homeserver's answer is larger than {most_bytes} bytes (asked to {what}).",
+        response.status,
+        "M_TOO_LARGE",
+    )
+
+
+def _redirect(url: str, status: int, headers: Mapping[str, str]) -> str | None:
+    """Where an answer sends us on to; None where it does not, or to what may not be followed."""
+    if status not in (301, 302, 303, 307, 308) or not headers.get("Location"):
+        return None
+    try:
+        target = urljoin(url, headers["Location"])
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        return None
+    return target if scheme in ("https", urlsplit(url).scheme) else None
+
+
+def _data(body: Mapping[str, Any] | Upload | None) -> bytes | None:
+    if isinstance(body, Upload):
+        return body.body
+    return None if body is None else json_body.encode(body)
+
+
+def _headers(token: Secret | None, body: Mapping[str, Any] | Upload | None) -> dict[str, str]:
+    headers = {}
+    if body is not None:
+        headers["Content-Type"] = body.mime if isinstance(body, Upload) else "application/json"
     if token is not None and token:
         headers["Authorization"] = f"Bearer {token.reveal()}"
     return headers

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from antiphon.adapter.matrix.transport import json_body
+from antiphon.adapter.matrix.transport.answers import texts
+from antiphon.adapter.matrix.transport.values import UserAuth
 from antiphon.errors import (
     HomeserverError,
     HomeserverUnreachableError,
@@ -26,6 +28,18 @@ _DEAD_TOKEN = {
 }
 
 
+_APPROVAL_STAGES = ("m.oauth", "org.matrix.cross_signing_reset")
+
+
+class UserAuthNeededError(MatrixApiError):
+    """The homeserver wants to see first who asks: `auth` says how. Methods that can meet it give
+    `auth` to their callers as a value."""
+
+    def __init__(self, message: str, errcode: str, auth: UserAuth):
+        super().__init__(message, 401, errcode)
+        self.auth = auth
+
+
 def refusal(
     what: str, status: int, headers: Mapping[str, str], body: bytes, *, authenticated: bool
 ) -> HomeserverError:
@@ -33,14 +47,21 @@ def refusal(
 
     `what` names the request in the sentence ("send a message"). 429 → RateLimitedError; a token or
     account that stopped working → TokenRevokedError, if the request carried a token; 5xx, a
-    redirect, or a body that is no Matrix error (a proxy's page) → HomeserverUnreachableError;
-    everything else → MatrixApiError."""
+    redirect, or a body that is no Matrix error (a proxy's page) → HomeserverUnreachableError; 401
+    with flows of user-interactive authentication → UserAuthNeededError; everything else →
+    MatrixApiError."""
     answer = _object(body)
     errcode = answer.get("errcode") if answer is not None else None
     if status == 429:
         wait = retry_after_ms(headers, answer or {})
         return RateLimitedError(
             f"The homeserver limits how often we may {what}; again in {wait / 1000:.1f} s.", wait
+        )
+    if status == 401 and answer is not None and isinstance(answer.get("flows"), list):
+        return UserAuthNeededError(
+            f"The homeserver wants the account's password, or an approval, to {what}.",
+            errcode if isinstance(errcode, str) else "M_FORBIDDEN",
+            _user_auth(answer),
         )
     if 300 <= status < 400:
         return HomeserverUnreachableError(
@@ -74,6 +95,24 @@ def retry_after_ms(headers: Mapping[str, str], answer: Mapping[str, Any]) -> int
         if wait >= 0:
             return int(min(wait, MAX_RETRY_MS))
     return DEFAULT_RETRY_MS
+
+
+def _user_auth(answer: Mapping[str, Any]) -> UserAuth:
+    session = answer.get("session")
+    flows = [flow for flow in answer.get("flows", ()) if isinstance(flow, dict)]
+    params = answer.get("params")
+    urls = [
+        stage.get("url")
+        for name in _APPROVAL_STAGES
+        if isinstance(params, dict) and isinstance(stage := params.get(name), dict)
+    ]
+    return UserAuth(
+        session if isinstance(session, str) else None,
+        tuple(texts(flow.get("stages")) for flow in flows),
+        texts(answer.get("completed")),
+        isinstance(answer.get("errcode"), str),
+        next((url for url in urls if isinstance(url, str)), None),
+    )
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
