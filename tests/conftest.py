@@ -5,6 +5,8 @@ once per run and only when a test wants it. Whatever needs the homeserver carrie
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from antiphon.demo.synapse import Synapse
 from antiphon.testing.databases import KINDS, fresh_database
 from antiphon.testing.disk import NoMountError, SmallDisk, small_disk
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.js_install import JsTools, NoJsClientError, install
 from antiphon.testing.postgres import NoPostgresError, PostgresServer
 
 _LIVE = {"synapse", "synapse_limited"}
@@ -37,6 +40,24 @@ def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
 def synapse_limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
     """As `synapse`, with the rate limits of an unprepared homeserver."""
     yield from _running(Synapse(tmp_path_factory.mktemp("synapse-limited"), rate_limits="default"))
+
+
+@pytest.fixture(scope="session")
+def js(request: pytest.FixtureRequest) -> JsTools:
+    """What `antiphon.testing.js_client` needs, got when the first test wants it. Without it the
+    test is left out, but in the project's own checks (REQUIRE_JS_CLIENT) it is an error."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}", file=sys.stderr, flush=True)
+
+    try:
+        return install(say)
+    except NoJsClientError as error:
+        if os.environ.get("REQUIRE_JS_CLIENT"):
+            raise
+        pytest.skip(f"matrix-js-sdk can't be had here: {error}")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import { EventEmitter, once } from "node:events";
 
 import * as sdk from "matrix-js-sdk";
 import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/CryptoEvent.js";
+import { logger as sharedLogger } from "matrix-js-sdk/lib/logger.js";
 import { RustBackupManager } from "matrix-js-sdk/lib/rust-crypto/backup.js";
 
 import { emit, logger } from "./output.mjs";
@@ -17,6 +18,8 @@ export const STORE = "js-client";
 
 // The SDK spreads many clients' uploads over ten seconds; one client needs no spreading.
 RustBackupManager.maxBackupLoopStartDelayMillis = 0;
+
+sharedLogger.setLevel("warn", false);
 
 // Whatever may change what a person sees.
 const CHANGES = [
