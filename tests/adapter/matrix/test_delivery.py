@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from antiphon.adapter.matrix.cipher import NoCipher
 from antiphon.adapter.matrix.contents import Address, opening
 from antiphon.adapter.matrix.delivery import FORGETS_AFTER_S, Delivery
 from antiphon.adapter.matrix.gate import SendGate
@@ -30,7 +31,7 @@ async def test_an_uncertain_send_older_than_a_day_looks_at_the_room_first(
     clock, watch = FakeClock(), SyncWatch()
     journal = await Journal.open(f"sqlite:///{tmp_path / 'm.db'}", UserId(bot), "DEVICE")
     async with MatrixClient(homeserver.url, access_token=homeserver.token(bot)) as client:
-        delivery = Delivery(client, journal, SendGate(clock), Metrics(), clock, watch)
+        delivery = Delivery(client, journal, SendGate(clock), Metrics(), clock, watch, NoCipher())
         mark = Mark(TurnId("t1"), 0, final=True, last=True)
         content = opening("hi", Address(EventId("$q")), mark)
         entry = delivery.entry(TxnId("x"), TurnId("t1"), room, 0, "root", content)

@@ -173,7 +173,7 @@ class AnswerWriter:
         entry = self._root(part, text, final=False, last=False)
 
         def record(connection: Connection) -> bool:
-            if not rooms.may_send(connection, entry.room_id):
+            if not self._may_send(connection):
                 return False
             outbox.put(connection, entry, self._clock.now_ms())
             return True
@@ -191,17 +191,20 @@ class AnswerWriter:
         if not self._delivery.gate.may_send_partial():
             return False
         room_id = self._turn.lane.room_id
-        if not await self._journal.read(lambda c: rooms.may_send(c, room_id)):
+        if not await self._journal.read(self._may_send):
             raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
         step = self._delivery.next_step()
         txn = partial_txn(self._turn.turn_id, part, self._journal.epoch, step)
         content = edit(text, self._roots[part], self._mark(part, final=False, last=False))
         crash_point("partial.before_send")
-        if not await self._delivery.try_partial(room_id, txn, content):
+        if not await self._delivery.try_partial(self._turn.lane.room_id, txn, content):
             return False
         crash_point("partial.sent")
         self._shown[part] = text
         return True
+
+    def _may_send(self, connection: Connection) -> bool:
+        return rooms.may_send(connection, self._turn.lane.room_id, sealed=self._delivery.seals)
 
     def freeze(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.beside import woken_within
+from antiphon.adapter.matrix.cipher import Cipher
 from antiphon.adapter.matrix.digest import arrival_index, stay_start, unique
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound, rooms
@@ -43,6 +44,7 @@ class Arrivals:
         intake: Intake,
         clock: Clock,
         upgrades: Upgrades,
+        cipher: Cipher,
     ):
         self._me = me
         self._client = client
@@ -51,6 +53,7 @@ class Arrivals:
         self._intake = intake
         self._clock = clock
         self._upgrades = upgrades
+        self._cipher = cipher
         self._due = asyncio.Event()
         self._due.set()  # what an earlier life left
         self._log = logger("matrix.rooms")
@@ -149,7 +152,7 @@ class Arrivals:
             await released(upgrade.successor)
 
     async def _close(self, gap: Gap, committed: Callable[[Committed], Awaitable[None]]) -> None:
-        found = await self._read_back(gap)
+        found = await self._cipher.readable(gap.room_id, await self._read_back(gap))
         crash_point("gap.read")
         result = await self._journal.write(
             lambda c: inbound.close_gap(c, gap, found, self._intake, self._clock.now_ms())

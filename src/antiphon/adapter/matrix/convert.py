@@ -14,6 +14,8 @@ from antiphon.adapter.matrix.marks import mark_of
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, TurnId, UserId, opened_by
 
+LONGEST_SESSION_ID = 255
+
 FILE_TYPES = ("m.image", "m.file", "m.audio", "m.video", "m.location")
 
 
@@ -35,11 +37,13 @@ class FileSent(msgspec.Struct, frozen=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """An encrypted message of a person."""
+    """An encrypted message of a person, perhaps an edit; `session_id`: whose key would open it."""
 
     event_id: EventId
     sender: UserId
     thread_root: EventId | None = None
+    session_id: str = ""
+    edit: bool = False
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -99,9 +103,14 @@ def read_event(event: Event, me: UserId) -> Reading:
         return _own(event)
     root = thread_root(event.content)
     if event.type == "m.room.encrypted":
-        if replaces(event.content) is not None:
-            return Skipped("an edit")
-        return Unreadable(event_id, sender, root)
+        session = event.content.get("session_id")
+        return Unreadable(
+            event_id,
+            sender,
+            root,
+            session_id=session[:LONGEST_SESSION_ID] if isinstance(session, str) else "",
+            edit=replaces(event.content) is not None,
+        )
     if event.type != "m.room.message":
         return Skipped(f"type {event.type[:60]}")
     if not event.content:

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from antiphon.adapter.matrix.cipher import Cipher
 from antiphon.adapter.matrix.gate import SendGate
-from antiphon.adapter.matrix.journal import outbox
+from antiphon.adapter.matrix.journal import outbox, rooms
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.outbox import Entry
 from antiphon.adapter.matrix.metrics import Metrics
@@ -54,6 +55,7 @@ class Delivery:
         metrics: Metrics,
         clock: Clock,
         watch: SyncWatch,
+        cipher: Cipher,
     ):
         self._client = client
         self._journal = journal
@@ -61,12 +63,18 @@ class Delivery:
         self._metrics = metrics
         self._clock = clock
         self._watch = watch
+        self._cipher = cipher
         self._steps = itertools.count(1)
         self._log = logger("matrix.delivery")
 
     def next_step(self) -> int:
         """The number of the next partial edit of this life of the adapter."""
         return next(self._steps)
+
+    @property
+    def seals(self) -> bool:
+        """Whether encrypted rooms can be written in."""
+        return self._cipher.enabled
 
     @property
     def gate(self) -> SendGate:
@@ -145,7 +153,7 @@ class Delivery:
         A partial is never repeated: the next one carries newer text."""
         async with self._gate.slot(SendClass.PARTIAL) as slot:
             try:
-                await self._client.send(room_id, "m.room.message", txn_id, content)
+                await self._send(room_id, txn_id, content)
             except RateLimitedError as error:
                 slot.limited(error.retry_after_ms)
                 self._metrics.rate_limited.inc()
@@ -166,6 +174,13 @@ class Delivery:
         if entry.kind == "redact":
             redaction = await self._client.redact(entry.room_id, entry.content, entry.txn_id)
             return EventId(redaction)
-        return EventId(
-            await self._client.send(entry.room_id, "m.room.message", entry.txn_id, entry.body())
-        )
+        return EventId(await self._send(entry.room_id, entry.txn_id, entry.body()))
+
+    async def _send(self, room_id: RoomId, txn_id: TxnId, content: Any) -> str:
+        """One attempt. Where the room is encrypted the plaintext, which is frozen, is sealed for
+        this attempt; the homeserver takes the first that it gets under the transaction id."""
+        kind = "m.room.message"
+        if self.seals and await self._journal.read(lambda c: rooms.is_encrypted(c, room_id)):
+            sealed = await self._cipher.seal(room_id, kind, content)
+            kind, content = sealed.type, sealed.content
+        return await self._client.send(room_id, kind, txn_id, content)

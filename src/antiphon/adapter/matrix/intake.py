@@ -49,10 +49,13 @@ class Intake:
         commands: Catalogue,
         *,
         answers_edits: bool = True,
+        decrypts: bool = False,
     ):
         self.me = me
         self.device_id = device_id
         self.answers_edits = answers_edits
+        self.decrypts = decrypts
+        """Whether encrypted rooms can be read and written in; what can't be read now waits."""
         self._allow = allow
         self._commands = commands
 
@@ -64,7 +67,9 @@ class Intake:
             return Taken(None, reading.reason, reading.expected)
         if not self._allow.allows(reading.sender):
             return Taken(None, "the sender is not in matrix.allow")
-        if encrypted or isinstance(reading, Unreadable):
+        if isinstance(reading, Unreadable) and reading.edit:
+            return Taken(None, "an edit")
+        if isinstance(reading, Unreadable) or (encrypted and not self.decrypts):
             kind, text, key = NOTE, CANT_DECRYPT, EventId("encrypted")
         elif isinstance(reading, FileSent):
             kind, text, key = FIXED, FILES_LATER, reading.event_id

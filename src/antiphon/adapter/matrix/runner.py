@@ -197,7 +197,7 @@ class TurnRunner:
         if ending.abandoned:
             self._owe_cancel(connection, turn, now)
             self._debtor.wake()
-        allowed = rooms.may_send(connection, room_id) or (
+        allowed = rooms.may_send(connection, room_id, sealed=self._delivery.seals) or (
             turn.kind == NOTE and rooms.membership(connection, room_id) == "join"
         )
         if not allowed:

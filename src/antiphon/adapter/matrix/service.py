@@ -10,6 +10,7 @@ from typing import Any
 
 from antiphon.adapter.matrix import reconcile
 from antiphon.adapter.matrix.arrivals import Arrivals
+from antiphon.adapter.matrix.cipher import Cipher, NoCipher
 from antiphon.adapter.matrix.debts import Debtor
 from antiphon.adapter.matrix.delivery import Delivery
 from antiphon.adapter.matrix.dispatch import Dispatch
@@ -58,6 +59,7 @@ async def serve(
     stop: asyncio.Event,
     *,
     until_idle: float | None = None,
+    cipher: Cipher | None = None,
 ) -> Report:
     """Runs the adapter of the signed-in account `me` over ready-made parts; `run` otherwise.
 
@@ -70,7 +72,15 @@ async def serve(
     if allow.nobody:
         log.warning("nobody_allowed", hint="set [matrix] allow: until then nobody is answered")
     metrics = Metrics()
-    intake = Intake(me, device_id, allow, STANDARD, answers_edits=matrix.answer_edits)
+    cipher = cipher or NoCipher()
+    intake = Intake(
+        me,
+        device_id,
+        allow,
+        STANDARD,
+        answers_edits=matrix.answer_edits,
+        decrypts=cipher.enabled,
+    )
     async with AsyncExitStack() as stack:
         url = database_url(matrix.database, state, JOURNAL)
         journal = await Journal.open(url, me, device_id)
@@ -80,7 +90,7 @@ async def serve(
         address = await operations.start(matrix.host, matrix.port)
         stack.push_async_callback(operations.stop)
         watch = SyncWatch()
-        delivery = Delivery(client, journal, SendGate(clock), metrics, clock, watch)
+        delivery = Delivery(client, journal, SendGate(clock), metrics, clock, watch, cipher)
         debtor = Debtor(platform, journal, clock)
         redactor = Redactor(journal, delivery)
         stopper = Stopper(journal, delivery, debtor, clock)
@@ -105,7 +115,7 @@ async def serve(
         async with _until(stop) as group:
             lanes = Lanes(group, journal, runner, metrics)
             upgrades = Upgrades(me, client, journal, platform, clock)
-            arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades)
+            arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades, cipher)
             dispatch = Dispatch(
                 lanes,
                 stopper=stopper,
@@ -114,7 +124,9 @@ async def serve(
                 arrivals=arrivals,
                 report=report,
             )
-            sync = SyncLoop(me, client, journal, intake, metrics, clock, watch, dispatch.committed)
+            sync = SyncLoop(
+                me, client, journal, intake, metrics, clock, watch, dispatch.committed, cipher
+            )
             group.create_task(_meet(platform))
             if report.device_changed:
                 log.warning("device_changed", hint="what was sent is known from the rooms alone")

@@ -65,7 +65,7 @@ class Stopper:
         """The room may have been left or encrypted since the command was journalled. (One that
         is not decided yet was journalled by a version that did it here.)"""
         now = self._clock.now_ms()
-        if not rooms.may_send(connection, turn.lane.room_id):
+        if not rooms.may_send(connection, turn.lane.room_id, sealed=self._delivery.seals):
             turns.end(connection, turn, TurnState.UNDELIVERABLE, now)
             outbox.void(connection, turn.turn_id)
             return

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from antiphon.adapter.matrix.digest import digest
+from antiphon.adapter.matrix.cipher import Cipher
+from antiphon.adapter.matrix.digest import Batch, digest
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound
 from antiphon.adapter.matrix.journal.inbound import Committed
@@ -73,6 +74,7 @@ class SyncLoop:
         clock: Clock,
         watch: SyncWatch,
         committed: Callable[[Committed], Awaitable[None]],
+        cipher: Cipher,
     ):
         self._me = me
         self._client = client
@@ -82,6 +84,7 @@ class SyncLoop:
         self._clock = clock
         self._watch = watch
         self._committed = committed
+        self._cipher = cipher
         self._first_filter = sync_filter(1)
         self._filter = sync_filter(50)
         self._log = logger("matrix.sync")
@@ -147,8 +150,11 @@ class SyncLoop:
                 event_id=problem.event_id,
                 reason=problem.reason,
             )
-        batch = digest(response, since, self._me)
         crash_point("sync.received")
+        # In this order: what is for the device is gone at the homeserver once the cursor moves,
+        # and may hold the keys of what was said.
+        await self._cipher.received(response)
+        batch = await self._decrypted(digest(response, since, self._me))
         committed = await self._journal.write(
             lambda c: inbound.commit_batch(c, batch, self._intake, self._clock.now_ms())
         )
@@ -165,3 +171,12 @@ class SyncLoop:
             log("event_skipped", room=skip.room_id, event_id=skip.event_id, reason=skip.reason)
         await self._committed(committed)
         crash_point("sync.handed_on")
+
+    async def _decrypted(self, batch: Batch) -> Batch:
+        rooms = [
+            msgspec.structs.replace(
+                news, events=await self._cipher.readable(news.room_id, news.events)
+            )
+            for news in batch.rooms
+        ]
+        return msgspec.structs.replace(batch, rooms=tuple(rooms))

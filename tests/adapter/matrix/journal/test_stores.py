@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.digest import Batch, Invite, RoomNews
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import debts, inbound, outbox, own, rooms, turns
+from antiphon.adapter.matrix.journal import debts, inbound, outbox, own, rooms, turns, unreadable
 from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.journal import Account, Journal, account_of
 from antiphon.adapter.matrix.journal.outbox import Entry
@@ -102,6 +102,7 @@ def fill(connection: Connection) -> None:
     )
     debts.add(connection, Debt("cancel", ThreadId("thread"), RunId("run")), 1)
     connection.execute(insert(forgotten).values(room_id=ROOM, unread=False))
+    assert unreadable.add(connection, ROOM, said("$s"), "session", 9, 1)
 
 
 async def test_a_transaction_that_breaks_off_leaves_nothing_of_itself(journal: Journal) -> None:
@@ -284,7 +285,7 @@ async def test_encryption_is_for_ever_and_rooms_keep_their_word(journal: Journal
 
     await journal.write(write)
     assert await journal.read(lambda c: rooms.is_encrypted(c, ROOM))
-    assert not await journal.read(lambda c: rooms.may_send(c, ROOM))
+    assert not await journal.read(lambda c: rooms.may_send(c, ROOM, sealed=False))
     assert await journal.read(lambda c: rooms.seen(c, ROOM)) == "$last"
     upgrades = await journal.read(rooms.open_upgrades)
     assert [(u.room_id, u.successor, u.followed) for u in upgrades] == [(ROOM, OTHER, "owed")]

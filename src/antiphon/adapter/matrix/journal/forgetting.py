@@ -22,6 +22,7 @@ from antiphon.adapter.matrix.journal.schema import (
     own_event,
     room,
     turn,
+    unreadable,
 )
 from antiphon.core.ids import RoomId, RunId, ThreadId
 from antiphon.core.turns import RoomLeft
@@ -34,6 +35,7 @@ _OF_ROOMS: dict[str, Table] = {
     "sends": outbox,
     "own_events": own_event,
     "gaps": gap,
+    "unreadable": unreadable,
 }
 
 
@@ -148,7 +150,7 @@ def _empty(connection: Connection, room_id: RoomId, device_id: str, now_ms: int)
         connection.execute(delete(table).where(table.c.room_id == room_id))
     connection.execute(
         update(inbound)
-        .where(inbound.c.room_id == room_id, inbound.c.state == "pending")
+        .where(inbound.c.room_id == room_id, inbound.c.state.in_(("pending", "unreadable")))
         .values(state="ignored", event="")
     )
     connection.execute(

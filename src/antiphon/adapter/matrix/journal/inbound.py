@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import DataError
 
 from antiphon.adapter.matrix.digest import Batch, RoomNews
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import changes, rooms, turns
+from antiphon.adapter.matrix.journal import changes, rooms, turns, unreadable
 from antiphon.adapter.matrix.journal.schema import account, gap, inbound
+from antiphon.adapter.matrix.journal.schema import unreadable as unread
 from antiphon.adapter.matrix.journal.taking import Taken, Taker
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, RoomId
@@ -102,9 +103,10 @@ def close_room(
     connection.execute(delete(gap).where(gap.c.room_id == room_id))
     connection.execute(
         update(inbound)
-        .where(inbound.c.room_id == room_id, inbound.c.state == "pending")
+        .where(inbound.c.room_id == room_id, inbound.c.state.in_(("pending", unreadable.STATE)))
         .values(state="ignored", event="")
     )
+    connection.execute(delete(unread).where(unread.c.room_id == room_id))
 
 
 def _room(
@@ -221,6 +223,45 @@ def close_gap(
         )
         waiting = [(row.pos, msgspec.json.decode(row.event, type=Event)) for row in rows]
         _take(connection, closed.room_id, waiting, intake, now_ms, result)
+    return result
+
+
+def become_readable(
+    connection: Connection,
+    room_id: RoomId,
+    events: Sequence[Event],
+    intake: Intake,
+    now_ms: int,
+) -> Committed:
+    """The keys of these messages (oldest first) have come: they count from now, after all that the
+    room has said so far. Those that wait no longer are left out."""
+    result = Committed()
+    still = {waiting.event.event_id for waiting in unreadable.waiting(connection, room_id)}
+    found = [event for event in events if event.event_id in still]
+    newest = connection.execute(
+        select(func.max(inbound.c.pos)).where(inbound.c.room_id == room_id)
+    ).scalar_one()
+    number = connection.execute(select(account.c.batch).where(account.c.id == 1)).scalar_one()
+    base = max(newest or 0, number * BATCH_SPAN + TIMELINE_START) + 1
+    if _has_gap(connection, room_id):
+        for event in found:
+            unreadable.settled(connection, event.event_id, "pending")
+            connection.execute(
+                update(inbound)
+                .where(inbound.c.event_id == event.event_id)
+                .values(event=msgspec.json.encode(event).decode())
+            )
+        return result
+    _take(
+        connection,
+        room_id,
+        [(base + index, event) for index, event in enumerate(found)],
+        intake,
+        now_ms,
+        result,
+    )
+    for event in found:
+        unreadable.settled(connection, event.event_id, "taken")
     return result
 
 

@@ -31,12 +31,13 @@ def encrypted(connection: Connection) -> frozenset[RoomId]:
     return frozenset(RoomId(room_id) for room_id in found.scalars())
 
 
-def may_send(connection: Connection, room_id: RoomId) -> bool:
-    """Whether plaintext may be sent there: we are in it, and it is not encrypted."""
+def may_send(connection: Connection, room_id: RoomId, *, sealed: bool) -> bool:
+    """Whether something may be sent there: we are in it, and it is not encrypted, or what we send
+    is `sealed` where it must be."""
     row = connection.execute(
         select(room.c.membership, room.c.encrypted).where(room.c.room_id == room_id)
     ).first()
-    return row is not None and row.membership == "join" and not row.encrypted
+    return row is not None and row.membership == "join" and (sealed or not row.encrypted)
 
 
 def set_membership(

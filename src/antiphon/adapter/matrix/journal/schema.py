@@ -41,7 +41,7 @@ inbound = Table(
     Column("event_id", Text, primary_key=True),
     Column("room_id", Text, nullable=False),
     Column("pos", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),  # pending (waits for a gap), taken, ignored
+    Column("state", Text, nullable=False),  # pending (waits for a gap), unreadable, taken, ignored
     Column("event", Text, nullable=False),  # the event as JSON while pending, else empty
     Index("inbound_room_pos", "room_id", "pos"),
 )
@@ -115,6 +115,19 @@ outbox = Table(
     Index("outbox_turn", "turn_id"),
     Index("outbox_state", "state"),
     Index("outbox_event", "event_id"),
+)
+
+unreadable = Table(
+    "unreadable",
+    metadata,
+    # Encrypted messages whose key has not come; the row in `inbound` says the same.
+    Column("event_id", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("event", Text, nullable=False),  # as JSON, as it came
+    Column("since_ms", BigInteger, nullable=False),
+    Column("noted", Boolean, nullable=False),  # somebody was told that it can't be read yet
+    Index("unreadable_session", "room_id", "session_id"),
 )
 
 forgotten = Table(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
-from antiphon.adapter.matrix.convert import Edited, OwnAnswer, Redacted, read_event
+from antiphon.adapter.matrix.convert import Edited, OwnAnswer, Redacted, Unreadable, read_event
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import changes, outbox, own, stopping, turns
+from antiphon.adapter.matrix.journal import changes, outbox, own, stopping, turns, unreadable
 from antiphon.adapter.matrix.journal.own import OwnEvent
 from antiphon.adapter.matrix.journal.schema import inbound
 from antiphon.adapter.matrix.journal.turns import IMMEDIATE, QUESTION, Lane, Turn
@@ -39,7 +39,8 @@ class Skip(msgspec.Struct, frozen=True):
 
 class Taken(msgspec.Struct):
     """What events have changed: `queued` turns to be worked on, `interrupted` ones to let go of,
-    `answered` ones that the room showed to be whole, and whether redactions or debts are owed."""
+    `answered` ones that the room showed to be whole, whether redactions or debts are owed, and how
+    many messages wait for a key."""
 
     queued: list[Turn] = msgspec.field(default_factory=list)
     interrupted: list[Turn] = msgspec.field(default_factory=list)
@@ -47,6 +48,7 @@ class Taken(msgspec.Struct):
     skipped: list[Skip] = msgspec.field(default_factory=list)
     redactions: bool = False
     debts: bool = False
+    unreadable: int = 0
 
     def merge(self, more: Taken) -> None:
         """Adds what other events have changed."""
@@ -56,6 +58,7 @@ class Taken(msgspec.Struct):
         self.skipped.extend(more.skipped)
         self.redactions |= more.redactions
         self.debts |= more.debts
+        self.unreadable += more.unreadable
 
 
 class Taker:
@@ -81,7 +84,9 @@ class Taker:
     def take(self, event: Event, pos: int) -> None:
         """Takes one event; a second time it changes nothing."""
         reading = read_event(event, self._intake.me)
-        if isinstance(reading, OwnAnswer):
+        if isinstance(reading, Unreadable) and self._intake.decrypts:
+            self._wait_for_key(event, reading, pos)
+        elif isinstance(reading, OwnAnswer):
             self._settled(event, pos, waited_only=True)
             self._own(reading)
         elif isinstance(reading, Redacted):
@@ -105,6 +110,15 @@ class Taker:
                 if taken.turn.kind == IMMEDIATE:
                     self._stop(taken.turn)
                 self.settle(taken.turn.turn_id)
+
+    def _wait_for_key(self, event: Event, reading: Unreadable, pos: int) -> None:
+        """What nobody allowed has said is no debt."""
+        if not self._intake.allows(reading.sender):
+            self._skip(event, "the sender is not in matrix.allow", expected=True)
+        elif unreadable.add(
+            self._connection, self._room_id, event, reading.session_id, pos, self._now_ms
+        ):
+            self._result.unreadable += 1
 
     def settle(self, answered: TurnId) -> None:
         """Compares a turn with what stands of its answer in the room: closes it where that is
@@ -267,8 +281,11 @@ class Taker:
         it had waited for a gap: what changes nothing leaves no row behind."""
         waited = self._connection.execute(
             update(inbound)
-            .where(inbound.c.event_id == event.event_id, inbound.c.state == "pending")
-            .values(state="taken", event="")
+            .where(
+                inbound.c.event_id == event.event_id,
+                inbound.c.state.in_(("pending", unreadable.STATE)),
+            )
+            .values(state="taken", event="", pos=pos)
         ).rowcount
         if waited or waited_only:
             return True

@@ -12,6 +12,7 @@ import msgspec
 
 from antiphon.adapter.matrix import reconcile
 from antiphon.adapter.matrix.app import SURFACE, known_account
+from antiphon.adapter.matrix.cipher import NoCipher
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import forgetting
 from antiphon.adapter.matrix.journal.inbound import Committed
@@ -270,7 +271,15 @@ async def _catch_up(looked: Looked, journal: Journal, matrix: MatrixSettings, cl
         """Nothing is worked on."""
 
     sync = SyncLoop(
-        looked.me, looked.client, journal, intake, Metrics(), clock, SyncWatch(), nobody
+        looked.me,
+        looked.client,
+        journal,
+        intake,
+        Metrics(),
+        clock,
+        SyncWatch(),
+        nobody,
+        NoCipher(),
     )
     report = Report(user_id=looked.me, device_id=looked.device_id)
     await sync.catch_up()

@@ -37,6 +37,8 @@ class Event(msgspec.Struct, frozen=True):
     unsigned: dict[str, Any] = {}
     redacts: str | None = None
     """Of a redaction: the event that it redacts (before room version 11 outside of content)."""
+    sealed: bool = False
+    """Whether it came encrypted and was decrypted: type and content are those inside."""
 
     @property
     def transaction_id(self) -> str | None:
