@@ -5,6 +5,7 @@ import { Attachment, EncryptedAttachment } from "@matrix-org/matrix-sdk-crypto-w
 export const commands = {
     /** Uploads and sends a file (its bytes in base64); encrypted where the room is. */
     async send_file(session, { room, name, mimetype, data, msgtype }) {
+        await session.until(() => session.client.getRoom(room));
         const bytes = new Uint8Array(Buffer.from(data, "base64"));
         const content = { msgtype, body: name, info: { mimetype, size: bytes.length } };
         const upload = async (body, type) => {

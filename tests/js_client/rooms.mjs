@@ -70,7 +70,7 @@ export const commands = {
     },
 
     async members(session, { room }) {
-        const found = session.room(room);
+        const found = await session.until(() => session.client.getRoom(room));
         await found.loadMembersIfNeeded();
         return found
             .getMembers()
@@ -79,6 +79,7 @@ export const commands = {
 
     /** Any event; in an encrypted room the SDK encrypts it. Gives the event's id. */
     async send(session, { room, type, content }) {
+        await session.until(() => session.client.getRoom(room));
         const { event_id } = await session.client.sendEvent(room, type, content);
         return event_id;
     },

@@ -59,12 +59,6 @@ export class Session {
         return crypto;
     }
 
-    room(roomId) {
-        const room = this.client?.getRoom(roomId);
-        if (!room) throw new Error(`The room ${roomId} is not known to this client.`);
-        return room;
-    }
-
     /** Says that something happened; many at once are one. */
     changed() {
         if (this.#told) return;

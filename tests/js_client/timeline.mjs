@@ -10,9 +10,11 @@ function name(kind, value) {
     return value == null ? null : kind[value].toLowerCase();
 }
 
-/** All events of the room, oldest first, after trying once more to decrypt each. */
+/** All events of the room, oldest first, after trying once more to decrypt each. None where the
+ *  room has not come by sync yet: a homeserver's first answer may be an old one. */
 async function events(session, roomId) {
-    const room = session.room(roomId);
+    const room = session.client.getRoom(roomId);
+    if (!room) return [];
     const timeline = room.getLiveTimeline();
     while (timeline.getPaginationToken(EventTimeline.BACKWARDS)) {
         const more = await session.client.paginateEventTimeline(timeline, {
@@ -69,9 +71,11 @@ function editOf(event) {
     return relation?.rel_type === "m.replace" ? relation.event_id : null;
 }
 
-/** Messages, and what may be one: who can't read it can't know. */
+/** Messages, and what may be one: who can't read it can't know. A request for a verification has
+ *  the type of a message and is shown as none. */
 function isMessage(event) {
     if (event.isState()) return false;
+    if (event.getOriginalContent().msgtype === "m.key.verification.request") return false;
     return event.getType() === "m.room.message" || event.getType() === "m.room.encrypted";
 }
 
