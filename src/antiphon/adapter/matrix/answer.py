@@ -190,7 +190,6 @@ class AnswerWriter:
         """Sends a partial edit, if the budget has room for it now; whether it was accepted."""
         if not self._delivery.gate.may_send_partial():
             return False
-        room_id = self._turn.lane.room_id
         if not await self._journal.read(self._may_send):
             raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
         step = self._delivery.next_step()
