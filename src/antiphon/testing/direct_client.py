@@ -22,8 +22,9 @@ from antiphon.errors import HomeserverUnreachableError
 from antiphon.settings import Secret
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.homeserver_faults import Fault
-from antiphon.testing.homeserver_handlers import ROUTES, Call, Handle, RefusedError
-from antiphon.testing.homeserver_routes import Request
+from antiphon.testing.homeserver_handlers import Call, Handle
+from antiphon.testing.homeserver_refusal import RefusedError
+from antiphon.testing.homeserver_routes import ROUTES, Request
 from antiphon.testing.machine_life import Life
 
 LATENCY_S = 0.002
@@ -55,6 +56,7 @@ class DirectHttp:
         body: Mapping[str, Any] | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         authenticated: bool = True,
+        most_bytes: int | None = None,
     ) -> bytes:
         """As `Http.ask_raw`."""
         op, parts, handle = _route(method, path.partition("?")[0])

@@ -15,7 +15,10 @@ from aiohttp import web
 
 from antiphon.settings import Secret
 from antiphon.testing import homeserver_routes
+from antiphon.testing.homeserver_backup import Backups
 from antiphon.testing.homeserver_faults import Fault, FaultQueue, Op
+from antiphon.testing.homeserver_handlers import File
+from antiphon.testing.homeserver_keys import Keys
 from antiphon.testing.homeserver_rooms import Rooms
 from antiphon.testing.homeserver_routes import Request
 
@@ -38,7 +41,14 @@ class FakeHomeserver:
         self.sent: dict[tuple[str, str, str, str], str] = {}
         """Event ids by (room, user, device, transaction id)."""
         self.displaynames: dict[str, str] = {}
-        self.to_device: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        self.keys = Keys(self.rooms)
+        self.backups: dict[str, Backups] = {}
+        """Key backups by user."""
+        self.account_data: dict[tuple[str, str], dict[str, Any]] = {}
+        """By user and type."""
+        self.files: dict[str, File] = {}
+        """By mxc address."""
+        self.auth_sessions = 0
         self.url = ""
         self._stale: dict[str, list[bytes]] = {}
         self._last_sync: dict[str, bytes] = {}
@@ -74,12 +84,18 @@ class FakeHomeserver:
         self.passwords[user_id] = password
         return user_id
 
+    @property
+    def to_device(self) -> dict[str, list[tuple[int, str | None, dict[str, Any]]]]:
+        """The to-device messages that wait, by user."""
+        return self.keys.mail
+
     def token(self, user_id: str, device_id: str = "DEVICE") -> Secret:
         """A new access token for a user's device; older ones of that device end."""
         self.revoke(user_id, device_id)
         self._tokens_made += 1
         token = f"token-{self._tokens_made}-{device_id}"
         self.tokens[token] = (user_id, device_id)
+        self.keys.device(user_id, device_id)
         return Secret(token)
 
     def revoke(self, user_id: str, device_id: str | None = None) -> None:
@@ -156,10 +172,9 @@ class FakeHomeserver:
         self.wake()
 
     def send_to_device(self, user_id: str, message: dict[str, Any]) -> None:
-        """A to-device message: in every sync until one with a later `since` asks."""
-        # It takes a place in the stream, so that there is a later `since`.
-        place = self.rooms.add_raw("", None)
-        self.to_device.setdefault(user_id, []).append((place.position, message))
+        """A to-device message for each of the user's devices: in every sync of the device until
+        one with a later `since` asks."""
+        self.keys.post_to_any(user_id, message)
         self.wake()
 
     def repeat_sync(self, user_id: str, times: int = 1) -> None:
@@ -225,12 +240,16 @@ class FakeHomeserver:
         if self.timeline_limit is not None:
             limit = self.timeline_limit
         body = self.rooms.sync(user_id, device_id, since, limit, full_state=full_state)
-        mail = self.to_device.get(user_id, [])
-        # A message is gone when a sync comes whose `since` is from after its delivery.
-        self.to_device[user_id] = mail = [m for m in mail if since is None or m[0] > since]
+        mail = self.keys.collect(user_id, device_id, since)
         if mail:
-            body["to_device"] = {"events": [message for _, message in mail]}
-        news = bool(mail) or any(body["rooms"].values())
+            body["to_device"] = {"events": mail}
+        lists = {} if since is None else self.keys.lists(user_id, since)
+        if lists:
+            body["device_lists"] = lists
+        device = self.keys.device(user_id, device_id)
+        body["device_one_time_keys_count"] = device.counts()
+        body["device_unused_fallback_key_types"] = device.unused_fallback_types()
+        news = bool(mail or lists) or any(body["rooms"].values())
         # json, not msgspec: tests put lone surrogates and other oddities into events.
         self._last_sync[user_id] = json.dumps(body).encode()
         return self._last_sync[user_id], news

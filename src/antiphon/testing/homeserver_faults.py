@@ -12,6 +12,10 @@ Op = Literal[
     "join", "leave", "forget", "invite", "messages", "createRoom", "joined_rooms",
     "joined_members", "state", "set_state", "event", "relations", "displayname", "set_displayname",
     "federation_version", "synapse_version", "login_flows", "hierarchy",
+    "keys_upload", "keys_query", "keys_claim", "keys_changes", "send_to_device", "signing_keys",
+    "signatures", "devices", "account_data", "set_account_data", "backup_version", "create_backup",
+    "update_backup", "delete_backup", "put_backup_keys", "backup_keys", "media_upload",
+    "media_download",
 ]  # fmt: skip
 
 

@@ -10,7 +10,10 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiohttp import web
+
+from antiphon.testing.homeserver_refusal import RefusedError
 
 if TYPE_CHECKING:
     from antiphon.testing.homeserver import FakeHomeserver
@@ -18,13 +21,11 @@ if TYPE_CHECKING:
 MAX_WAIT_S = 60.0
 
 
-class RefusedError(Exception):
-    """The fake homeserver says no."""
+class File(msgspec.Struct, frozen=True):
+    """An answer that is no JSON."""
 
-    def __init__(self, status: int, errcode: str, **more: Any):
-        super().__init__(errcode)
-        self.status = status
-        self.body = {"errcode": errcode, "error": f"Refused: {errcode}", **more}
+    body: bytes
+    mime: str
 
 
 class Call:
@@ -37,6 +38,7 @@ class Call:
         who: tuple[str, str],
         token: str,
         body: Any,
+        raw: bytes = b"",
     ):
         self.server = server
         self.rooms = server.rooms
@@ -45,6 +47,8 @@ class Call:
         self.path: dict[str, str] = dict(request.match_info)
         self.query = dict(request.query)
         self.body: dict[str, Any] = body if isinstance(body, dict) else {}
+        self.raw = raw
+        self.mime = (raw and request.content_type) or "application/octet-stream"
         self.room_id = self.path.get("room_id", "")
 
     def member(self) -> None:
@@ -97,11 +101,14 @@ async def _login(call: Call) -> Any:
         raise RefusedError(403, "M_FORBIDDEN")
     device_id = call.body.get("device_id") or f"NEW{len(call.server.requests)}"
     token = call.server.token(user_id, device_id)
+    device = call.server.keys.device(user_id, device_id)
+    device.name = call.body.get("initial_device_display_name", device.name)
     return {"user_id": user_id, "device_id": device_id, "access_token": token.reveal()}
 
 
 async def _logout(call: Call) -> Any:
     call.server.revoke(call.user_id, call.device_id)
+    call.server.keys.delete_device(call.user_id, call.device_id)
     return {}
 
 

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from antiphon.testing import homeserver_handlers
+from antiphon.testing import homeserver_handlers, homeserver_key_handlers
 from antiphon.testing.homeserver_faults import Fault
-from antiphon.testing.homeserver_handlers import Call, Handle, RefusedError
+from antiphon.testing.homeserver_handlers import Call, File, Handle
+from antiphon.testing.homeserver_refusal import RefusedError
 
 if TYPE_CHECKING:
     from antiphon.testing.homeserver import FakeHomeserver
 
+_JSON = "application/json"
 _OPEN = frozenset({"versions", "federation_version", "synapse_version", "login_flows", "login"})
+
+
+ROUTES = [*homeserver_handlers.ROUTES, *homeserver_key_handlers.ROUTES]
+"""Operation, method, path and handler of all that the fake knows."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -33,7 +39,7 @@ class Request(msgspec.Struct, frozen=True):
 
 def add_to(app: web.Application, server: FakeHomeserver) -> None:
     """Adds every route of the client-server API that the fake knows."""
-    for op, method, path, handle in homeserver_handlers.ROUTES:
+    for op, method, path, handle in ROUTES:
         app.router.add_route(method, path, _with_faults(server, op, handle))
 
 
@@ -42,7 +48,7 @@ def _with_faults(
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def respond(request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        body = json.loads(raw) if raw else None
+        body = json.loads(raw) if raw and op != "media_upload" else None
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         who = server.tokens.get(token)
         server.requests.append(
@@ -52,22 +58,22 @@ def _with_faults(
         )
         server.wake()
         fault = server.faults.take(op) or Fault()
-        status, answer = 200, b""
+        status, answer = 200, File(b"", _JSON)
         if fault.taken and not fault.late:
-            status, answer = await _answer(server, op, handle, request, token, body)
+            status, answer = await _answer(server, op, handle, request, token, body, raw)
         if fault.gate is not None:
             await fault.gate.wait()
         if fault.delay_s:
             await asyncio.sleep(fault.delay_s)
         if fault.taken and fault.late:
-            status, answer = await _answer(server, op, handle, request, token, body)
+            status, answer = await _answer(server, op, handle, request, token, body, raw)
         if fault.drop:
             return _cut(request)
         if fault.truncate:
-            return await _cut_in_the_middle(request, answer)
+            return await _cut_in_the_middle(request, answer.body)
         if fault.status is not None:
             return web.Response(status=fault.status, body=fault.body, headers=fault.headers)
-        return web.Response(status=status, body=answer, content_type="application/json")
+        return web.Response(status=status, body=answer.body, content_type=answer.mime)
 
     return respond
 
@@ -79,14 +85,17 @@ async def _answer(
     request: web.Request,
     token: str,
     body: Any,
-) -> tuple[int, bytes]:
+    raw: bytes,
+) -> tuple[int, File]:
     try:
-        call = Call(server, request, _who(server, op, token), token, body)
+        call = Call(server, request, _who(server, op, token), token, body, raw)
         answer = await handle(call)
     except RefusedError as refused:
-        return refused.status, json.dumps(refused.body).encode()
+        return refused.status, File(json.dumps(refused.body).encode(), _JSON)
     server.wake()
-    return 200, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    if isinstance(answer, File):
+        return 200, answer
+    return 200, File(answer if isinstance(answer, bytes) else json.dumps(answer).encode(), _JSON)
 
 
 def _who(server: FakeHomeserver, op: str, token: str) -> tuple[str, str]:

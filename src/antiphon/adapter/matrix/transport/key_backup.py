@@ -73,26 +73,27 @@ class KeyBackupApi:
             body={"algorithm": algorithm, "auth_data": auth_data, "version": version},
         )
 
-    async def delete_version(self, version: str) -> bool:
-        """Deletes a backup with all of its keys; whether there was one. The one before it is the
-        newest then. DELETE /room_keys/version/{version}."""
+    async def delete_version(self, version: str) -> None:
+        """Deletes a backup with all of its keys; done also where there is none. The one before it
+        is the newest then. DELETE /room_keys/version/{version}."""
         below = path("room_keys", "version", version)
         try:
             await self._http.ask("delete a key backup", "DELETE", below)
         except MatrixApiError as error:
-            if error.errcode == "M_NOT_FOUND":
-                return False
-            raise
-        return True
+            if error.errcode != "M_NOT_FOUND":
+                raise
 
     async def put(
         self, version: str, rooms: Mapping[str, Mapping[str, Mapping[str, Any]]]
     ) -> KeyBackupState:
         """Puts keys (room → session → key) into the newest backup. PUT /room_keys/keys.
 
-        A key that is there already is replaced only by a better one: verified before not, then the
-        lower message index, then fewer forwards; so repeating it is harmless. Raises MatrixApiError
-        with `WRONG_VERSION` when a newer backup was begun, with M_NOT_FOUND when there is none."""
+        A key that is there already is replaced only by a better one: verified where the other is
+        not, or a lower message index, or fewer forwards (measured: any of the three is enough, so
+        a verified key can be replaced by one that is not); so repeating it is harmless.
+
+        Raises MatrixApiError with `WRONG_VERSION` when a newer backup was begun, with M_NOT_FOUND
+        when there is none."""
         answer = await self._http.ask(
             "back keys up",
             "PUT",

@@ -18,9 +18,9 @@ from antiphon.errors import HomeserverError
 
 MOST_BYTES = 32 * 1024 * 1024
 """The largest answer about keys that is read: about 20,000 devices."""
-MOST_TO_DEVICE_BYTES = 65_536 - 1_024
-"""One to-device message's content must stay below this as canonical JSON (Synapse 1.163 refuses
-above with 413 M_TOO_LARGE, and then the whole request)."""
+MOST_TO_DEVICE_BYTES = 65_536
+"""One to-device message's content may have this size as canonical JSON (Synapse 1.163 refuses a
+larger one with 413 M_TOO_LARGE, and with it the whole request)."""
 MARGIN_S = 30.0
 
 
@@ -38,7 +38,8 @@ class KeyApi:
         POST /keys/upload.
 
         Uploading the same again changes nothing. A one-time key of a known id with another value
-        is refused (Synapse: 400 M_INVALID_PARAM), and none of that request's keys are kept."""
+        is refused (Synapse: 400 M_UNKNOWN); then no one-time and no fallback key of the request is
+        kept, but its device keys are."""
         answer = await self._http.ask(
             "publish our keys", "POST", path("keys", "upload"), body=body, most_bytes=MOST_BYTES
         )
@@ -173,6 +174,9 @@ class KeyApi:
     ) -> dict[str, dict[str, Any]]:
         """Publishes signatures: user → device ID, or public key of a master key → the signed
         object with our signature. Spec: "Cross-signing", POST /keys/signatures/upload.
+
+        What a device signed of its user's master key is shown to that user alone, and what we sign
+        of others to us alone (measured).
 
         Gives what was not taken, as user → device or key → why; empty when all was."""
         answer = await self._http.ask(

@@ -47,7 +47,9 @@ class SyncResponse(msgspec.Struct, frozen=True):
     us any more (both never in the answer to a first sync); `one_time_key_counts` is what is left
     of our own keys by algorithm, in every answer of Synapse; `unused_fallback_key_types` are the
     algorithms whose fallback key nobody has used, None where the homeserver did not say. A count
-    that is missing is no zero: no answer about an algorithm says nothing about it."""
+    that is missing is no zero: no answer about an algorithm says nothing about it. Synapse answers
+    the same request for two minutes with the same response: messages that are gone since, and
+    counts of then, included."""
 
     next_batch: str
     joined: dict[str, JoinedRoom]
