@@ -89,6 +89,22 @@ async def test_who_joins_late_reads_only_what_is_new(synapse: Synapse) -> None:
         assert await cyd.undecrypted(room) == ()
 
 
+async def test_where_history_is_shared_an_invitation_brings_the_old_keys(synapse: Synapse) -> None:
+    """MSC4268: who invites hands them on, so without this a late joiner would be no late joiner."""
+    async with (
+        js_client(synapse, "ada") as ada,
+        js_client(synapse, "bob") as bob,
+        js_client(synapse, "cyd") as cyd,
+    ):
+        room = await together(ada, bob)
+        await ada.say(room, "Before.")
+        await bob.until(room, lambda shown: bodies(shown) == ["Before."])
+        await ada.invite(room, cyd.user_id)
+        await cyd.join(room)
+        shown = await cyd.until(room, lambda shown: bodies(shown) == ["Before."])
+        assert shown[0].shield_reason == "authenticity_not_guaranteed"
+
+
 async def test_a_new_session_follows_when_one_is_discarded_or_spent(synapse: Synapse) -> None:
     async with js_client(synapse, "ada") as ada, js_client(synapse, "bob") as bob:
         room = await ada.room(bob.user_id, rotation_messages=2)
@@ -122,6 +138,10 @@ async def test_two_verify_each_other_with_equal_emoji(synapse: Synapse) -> None:
         await his.confirm()
         assert (await hers.over()).phase == "done"
         assert (await his.over()).phase == "done"
+        # What a bot must take, in an encrypted room too: the SDK sends all of this as plain text.
+        steps = [e for e in await bob.events(room) if "m.key.verification." in str(e.wire_content)]
+        assert steps[0].content["msgtype"] == "m.key.verification.request"
+        assert not any(step.encrypted for step in steps)
         assert (await ada.until_identity(bob.user_id, lambda one: one.verified)).has_keys
         await bob.until_identity(ada.user_id, lambda one: one.verified)
         device = (await ada.devices(bob.user_id))[bob.device_id]

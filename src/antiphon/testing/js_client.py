@@ -7,12 +7,11 @@ shares no code with ours, as a process of its own.
         await ada.say(room, "Hello.")
         await bob.until(room, lambda shown: shown[-1].body == "Hello.")
 
-Everything waits for events of the client, never for time. See docs/decisions/0025.
+Everything waits for events of the client, never for time. Why it is there: docs/decisions/0025.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets
 import signal
@@ -318,7 +317,7 @@ async def js_log_in(
             await client.process.ask("start", ASK_S)
             yield client
         finally:
-            await asyncio.shield(client.process.end())
+            await client.process.end()
 
 
 def another_device(of: JsClient) -> AbstractAsyncContextManager[JsClient]:

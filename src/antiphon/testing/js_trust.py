@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from antiphon.testing.js_process import Note
+from antiphon.testing.js_process import JsEndedError, Note
 from antiphon.testing.js_values import (
     JsDevice,
     JsEmoji,
@@ -32,6 +32,7 @@ class JsTrust(ABC):
         self._changed = asyncio.Event()
         self._verifications: dict[str, JsVerification] = {}
         self._given: set[str] = set()
+        self._gone = False
 
     @abstractmethod
     async def _ask(self, do: str, timeout_s: float = STEP_S, **args: Any) -> Any:
@@ -141,6 +142,8 @@ class JsTrust(ABC):
         if note["event"] == "verification":
             state = msgspec.convert({k: v for k, v in note.items() if k != "event"}, JsVerification)
             self._verifications[state.id] = state
+        elif note["event"] == "ended":
+            self._gone = True
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -160,6 +163,8 @@ class JsTrust(ABC):
                     seen = describe(found)
                     if condition(found):
                         return found
+                    if self._gone:
+                        raise JsEndedError(f"The client has ended. Last there was:\n{seen}")
                     await changed.wait()
         except TimeoutError as error:
             raise TimeoutError(f"After {timeout_s:.0f} s there was:\n{seen}\n{error}") from None
