@@ -30,6 +30,7 @@ class Dispatch:
         debtor: Worker,
         redactor: Worker,
         arrivals: Worker,
+        late_keys: Worker,
         report: Report,
     ):
         self._lanes = lanes
@@ -37,6 +38,7 @@ class Dispatch:
         self._debtor = debtor
         self._redactor = redactor
         self._arrivals = arrivals
+        self._late_keys = late_keys
         self._report = report
         self._open = False
 
@@ -44,7 +46,13 @@ class Dispatch:
         """The rooms are caught up: everything that is owed is worked on from now on."""
         self._open = True
         await self._lanes.wake_all()
-        for worker in (self._stopper, self._debtor, self._redactor, self._arrivals):
+        for worker in (
+            self._stopper,
+            self._debtor,
+            self._redactor,
+            self._arrivals,
+            self._late_keys,
+        ):
             worker.wake()
 
     async def committed(self, result: Committed) -> None:
@@ -60,6 +68,8 @@ class Dispatch:
             self._debtor.wake()
         if result.redactions:
             self._redactor.wake()
+        if result.unreadable:
+            self._late_keys.wake()
         if result.invited or result.gaps or result.upgraded or result.adopted:
             self._arrivals.wake()
         for turn in result.queued:

@@ -3,9 +3,11 @@ transaction, so that a message is either waiting or a turn, never neither."""
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
-from antiphon.adapter.matrix.convert import FileSent, Question, Skipped, Unreadable
+from antiphon.adapter.matrix.convert import FileSent, Question, Skipped, Unreadable, thread_root
 from antiphon.adapter.matrix.journal.turns import (
     COMMAND,
     FIXED,
@@ -15,6 +17,7 @@ from antiphon.adapter.matrix.journal.turns import (
     Lane,
     Turn,
 )
+from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.access import AllowList
 from antiphon.core.commands import Catalogue, UnknownCommand, WrongUsage, parse
 from antiphon.core.ids import EventId, RoomId, UserId, turn_id
@@ -92,6 +95,26 @@ class Intake:
             created_ms=now_ms,
         )
         return Taken(turn)
+
+    def note(self, room_id: RoomId, about: Event, text: str, pos: int, now_ms: int) -> Turn:
+        """Something to say under a message, once, though it could not be read."""
+        kind = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return Turn(
+            turn_id=turn_id(self.me, room_id, EventId(f"{about.event_id}#{kind}")),
+            lane=Lane(room_id),
+            pos=pos,
+            kind=NOTE,
+            state=TurnState.QUEUED,
+            revision=1,
+            event_id=EventId(about.event_id),
+            sender=UserId(about.sender),
+            reply_thread=thread_root(about.content),
+            text=text,
+            quote=True,
+            thread_id=None,
+            run=None,
+            created_ms=now_ms,
+        )
 
     def allows(self, user_id: UserId) -> bool:
         """Whether this person may invite, talk and move rooms."""

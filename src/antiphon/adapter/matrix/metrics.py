@@ -41,6 +41,20 @@ class Metrics:
             "Age of the oldest unconfirmed event.",
             registry=self.registry,
         )
+        self.unreadable = Gauge(
+            "antiphon_matrix_unreadable",
+            "Encrypted messages that wait for their key.",
+            registry=self.registry,
+        )
+        self.late_keys = self._counter(
+            "late_keys_total", "Messages that waited for a key, by how that ended.", "end"
+        )
+        self.to_device = self._counter(
+            "to_device_total", "To-device messages by what became of them.", "result"
+        )
+        self.decrypted = self._counter(
+            "decrypted_total", "Encrypted messages by whether they could be read.", "result"
+        )
         self._reconciled = Gauge(
             "antiphon_matrix_reconcile_timestamp_seconds",
             "When the rooms were last reconciled: at the last start.",

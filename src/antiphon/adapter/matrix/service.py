@@ -18,6 +18,7 @@ from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal.journal import Journal, account_of
 from antiphon.adapter.matrix.lanes import Lanes
+from antiphon.adapter.matrix.late_keys import LateKeys
 from antiphon.adapter.matrix.metrics import Metrics
 from antiphon.adapter.matrix.operate import Operations
 from antiphon.adapter.matrix.owed import owed
@@ -116,12 +117,14 @@ async def serve(
             lanes = Lanes(group, journal, runner, metrics)
             upgrades = Upgrades(me, client, journal, platform, clock)
             arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades, cipher)
+            late_keys = LateKeys(journal, cipher, intake, metrics, clock)
             dispatch = Dispatch(
                 lanes,
                 stopper=stopper,
                 debtor=debtor,
                 redactor=redactor,
                 arrivals=arrivals,
+                late_keys=late_keys,
                 report=report,
             )
             sync = SyncLoop(
@@ -146,6 +149,7 @@ async def serve(
                 redactor.run(),
                 stopper.run(),
                 arrivals.run(dispatch.committed, lanes.wake_room),
+                late_keys.run(dispatch.committed),
                 _introduce(client, me, matrix.display_name),
             )
             for worker in workers:

@@ -226,6 +226,15 @@ def close_gap(
     return result
 
 
+def next_place(connection: Connection, room_id: RoomId) -> int:
+    """A position after all that the room has said, and before what the next batch brings."""
+    newest = connection.execute(
+        select(func.max(inbound.c.pos)).where(inbound.c.room_id == room_id)
+    ).scalar_one()
+    number = connection.execute(select(account.c.batch).where(account.c.id == 1)).scalar_one()
+    return int(max(newest or 0, number * BATCH_SPAN + TIMELINE_START)) + 1
+
+
 def become_readable(
     connection: Connection,
     room_id: RoomId,
@@ -238,11 +247,7 @@ def become_readable(
     result = Committed()
     still = {waiting.event.event_id for waiting in unreadable.waiting(connection, room_id)}
     found = [event for event in events if event.event_id in still]
-    newest = connection.execute(
-        select(func.max(inbound.c.pos)).where(inbound.c.room_id == room_id)
-    ).scalar_one()
-    number = connection.execute(select(account.c.batch).where(account.c.id == 1)).scalar_one()
-    base = max(newest or 0, number * BATCH_SPAN + TIMELINE_START) + 1
+    base = next_place(connection, room_id)
     if _has_gap(connection, room_id):
         for event in found:
             unreadable.settled(connection, event.event_id, "pending")

@@ -190,6 +190,7 @@ class Taker:
             return
         if redaction.sender == self._intake.me:
             return
+        unreadable.settled(self._connection, redaction.target, "ignored")
         turn = self._turn_of(redaction.target)
         if turn is not None:
             self._happen(turn, QuestionRedacted())

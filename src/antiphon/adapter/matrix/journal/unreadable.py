@@ -6,7 +6,9 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from antiphon.adapter.matrix.journal import turns
 from antiphon.adapter.matrix.journal.schema import inbound, unreadable
+from antiphon.adapter.matrix.journal.turns import Turn
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, RoomId
 
@@ -80,11 +82,17 @@ def settled(connection: Connection, event_id: EventId | str, state: str) -> None
     )
 
 
-def note(connection: Connection, event_ids: list[EventId]) -> None:
-    """Somebody was told that these can't be read yet."""
-    connection.execute(
-        update(unreadable).where(unreadable.c.event_id.in_(event_ids)).values(noted=True)
-    )
+def say(connection: Connection, note: Turn, about: list[EventId], *, give_up: bool) -> bool:
+    """Queues a note about messages, which are given up or still waited for; False where it was
+    said before."""
+    if give_up:
+        for event_id in about:
+            settled(connection, event_id, "ignored")
+    else:
+        connection.execute(
+            update(unreadable).where(unreadable.c.event_id.in_(about)).values(noted=True)
+        )
+    return turns.add(connection, note)
 
 
 def count(connection: Connection) -> int:
