@@ -41,7 +41,7 @@ class FakeHomeserver:
         self.sent: dict[tuple[str, str, str, str], str] = {}
         """Event ids by (room, user, device, transaction id)."""
         self.displaynames: dict[str, str] = {}
-        self.keys = Keys(self.rooms)
+        self.keys = Keys(lambda: self.rooms)
         self.backups: dict[str, Backups] = {}
         """Key backups by user."""
         self.account_data: dict[tuple[str, str], dict[str, Any]] = {}

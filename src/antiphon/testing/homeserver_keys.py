@@ -4,7 +4,7 @@ device lists changed for whom. No I/O; in the places where clients see it, it do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from antiphon.testing.homeserver_refusal import RefusedError
@@ -52,11 +52,12 @@ class Device:
 
 
 class Keys:
-    """All users' devices. Changes take a place in the one stream of `rooms`, so that sync tokens
-    stand before or behind them."""
+    """All users' devices. Changes take a place in the one stream of the rooms, so that sync tokens
+    stand before or behind them. `rooms` gives the server's rooms as they are now: a test may put
+    others in their place."""
 
-    def __init__(self, rooms: Rooms):
-        self._rooms = rooms
+    def __init__(self, rooms: Callable[[], Rooms]):
+        self._now = rooms
         self.devices: dict[str, dict[str, Device]] = {}
         self.signing = Signing()
         self.mail: dict[str, list[tuple[int, str | None, dict[str, Any]]]] = {}
@@ -65,6 +66,10 @@ class Keys:
         """Transactions of to-device messages: user, device, transaction id."""
         self._changes: list[tuple[int, str, str | None]] = []
         """Place in the stream, whose keys, and who is told (None: everyone in a room with them)."""
+
+    @property
+    def _rooms(self) -> Rooms:
+        return self._now()
 
     def device(self, user_id: str, device_id: str) -> Device:
         """The device of a login; it is made with the first look."""
