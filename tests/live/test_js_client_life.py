@@ -68,6 +68,22 @@ async def test_a_device_goes_on_after_a_restart_and_reads_what_came_meanwhile(
             assert (await again.own_trust()).cross_signing_ready
 
 
+async def test_a_client_that_was_frozen_for_long_misses_nothing(synapse: Synapse) -> None:
+    """More than one sync response holds: the SDK drops its timeline then and starts anew."""
+    async with js_client(synapse, "ada") as ada, js_client(synapse, "bob") as bob:
+        room = await together(ada, bob)
+        first = await ada.say(room, "0")
+        await bob.until(room, lambda shown: len(shown) == 1)
+        bob.process.signal(signal.SIGSTOP)
+        for number in range(1, 40):
+            await ada.say(room, f"{number}")
+        await ada.edit(room, first, "zero")
+        bob.process.signal(signal.SIGCONT)
+        shown = await bob.until(room, lambda shown: len(shown) == 40 and shown[0].body == "zero")
+        assert [message.body for message in shown[1:]] == [str(number) for number in range(1, 40)]
+        assert all(message.readable for message in shown)
+
+
 async def test_a_second_device_is_trusted_once_its_owner_has_verified_it(synapse: Synapse) -> None:
     async with (
         js_client(synapse, "ada", cross_signed=False) as ada,
