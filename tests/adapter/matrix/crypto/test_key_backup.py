@@ -233,7 +233,7 @@ def test_an_entry_that_holds_no_session_is_refused(plaintext: bytes) -> None:
         "ephemeral": message.ephemeral_key,
     }
     data = {"session_data": {name: unpadded.encode(part) for name, part in parts.items()}}
-    with pytest.raises(EncryptionError, match="exported session|holds no JSON"):
+    with pytest.raises(EncryptionError, match=r"exported session|holds no JSON"):
         key_backup.decrypt_room_key(backup, ROOM, JS_SESSION_ID, data)
 
 

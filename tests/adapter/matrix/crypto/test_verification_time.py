@@ -1,0 +1,52 @@
+"""A verification takes ten minutes at most, and two without a message."""
+
+from __future__ import annotations
+
+from antiphon.adapter.matrix.crypto import verification
+from antiphon.adapter.matrix.crypto.verification_state import Cancelled, Decision
+from antiphon.testing.verifying import Person, comparing, exchange, made_up_keys
+
+ALICE = made_up_keys("@alice:example.org", "ALICEDEVICE", 1)
+BOB = made_up_keys("@bob:example.org", "BOBDEVICE", 3)
+
+
+def _pair() -> tuple[Person, Person]:
+    return Person(ALICE, BOB), Person(BOB, ALICE)
+
+
+def test_time_limits() -> None:
+    alice, bob = comparing(*_pair())
+    assert alice.wait(119_999) is None
+    outcome = alice.wait(1)
+    assert isinstance(outcome, Cancelled)
+    assert outcome.code == "m.timeout"
+    exchange(alice, bob)
+    assert bob.cancelled is not None
+    assert alice.state is not None
+    assert verification.deadline_ms(alice.state) == 1_000_000 + 120_000
+
+
+def test_ten_minutes_is_the_end_of_a_request() -> None:
+    alice, _bob = _pair()
+    alice.ask()
+    assert alice.wait(599_999) is None
+    assert isinstance(alice.wait(1), Cancelled)
+
+
+def test_a_prompt_that_nobody_answers_goes_away_quietly() -> None:
+    alice, bob = _pair()
+    alice.ask()
+    exchange(alice, bob)
+    assert isinstance(bob.wait(120_000), Cancelled)
+    assert bob.sent == []
+
+
+def test_a_late_message_comes_too_late() -> None:
+    alice, bob = comparing(*_pair())
+    bob.decide(Decision.MATCH)
+    mac = bob.carry(bob.sent.pop())
+    alice.now_ms += 120_000
+    alice.receive(mac)
+    assert alice.cancelled is not None
+    assert alice.cancelled.code == "m.timeout"
+    assert alice.verified is None
