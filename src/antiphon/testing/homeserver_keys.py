@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from antiphon.testing.homeserver_refusal import RefusedError
-from antiphon.testing.homeserver_rooms import Rooms
+from antiphon.testing.homeserver_rooms import Rooms, StreamEvent
 from antiphon.testing.homeserver_signing import Signing
 
 MOST_TO_DEVICE_BYTES = 65_536
@@ -189,14 +189,20 @@ class Keys:
 
     def lists(self, user_id: str, since: int) -> dict[str, list[str]]:
         """Who changed and who left after a place in the stream, as this user is told."""
-        changed, left = set(), set()
+        changes = [change for change in self._changes if change[0] > since]
+        moves = [
+            event
+            for event in self._rooms.stream[since:]
+            if event.room_id
+            and event.part("type") == "m.room.member"
+            and isinstance(event.part("state_key"), str)
+        ]
+        if not changes and not moves:
+            return {}
         near = self._in_room_with(user_id)
-        for place, whose, told in self._changes:
-            if place > since and (told == user_id or (told is None and whose in near)):
-                changed.add(whose)
-        for event in self._rooms.stream[since:]:
-            if event.part("type") != "m.room.member" or not event.room_id:
-                continue
+        changed = {who for _, who, told in changes if told == user_id or (not told and who in near)}
+        left: set[str] = set()
+        for event in moves:
             room_id, whose = event.room_id, event.part("state_key")
             before, after = self._memberships(room_id, whose, since)
             if whose == user_id and after == "join" != before:
@@ -214,20 +220,24 @@ class Keys:
 
     def _memberships(self, room_id: str, user_id: str, since: int) -> tuple[str, str]:
         event = self._rooms.state(room_id, since).get(("m.room.member", user_id))
-        before = event.raw["content"].get("membership") if event is not None else "leave"
-        return str(before), self._rooms.membership(room_id, user_id)[0]
+        return _membership(event), self._rooms.membership(room_id, user_id)[0]
 
     def _inside(self, room_id: str) -> set[str]:
         state = self._rooms.state(room_id)
         return {
             key
             for (kind, key), event in state.items()
-            if kind == "m.room.member" and event.raw["content"].get("membership") == "join"
+            if kind == "m.room.member" and _membership(event) == "join"
         }
 
     def _in_room_with(self, user_id: str) -> set[str]:
-        rooms = self._rooms.joined(user_id) if self._changes else []
+        rooms = self._rooms.joined(user_id)
         return {user_id}.union(*(self._inside(room_id) for room_id in rooms))
+
+
+def _membership(event: StreamEvent | None) -> str:
+    content = event.part("content") if event is not None else None
+    return str(content.get("membership", "leave")) if isinstance(content, dict) else "leave"
 
 
 def _denied(server: str) -> dict[str, Any]:
