@@ -119,6 +119,27 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         bool,
         _help("Whether a question that is edited after its answer is answered anew, in place."),
     ] = True
+    encryption: Annotated[
+        bool,
+        _help("Whether encrypted rooms are read and written in, where the extra e2ee is installed."),
+    ] = True
+    only_cross_signed: Annotated[
+        bool,
+        _help(
+            "Whether only devices that their owner has verified (cross-signed) are talked to in "
+            "encrypted rooms; otherwise all devices are."
+        ),
+    ] = False
+    keys_secret: Annotated[
+        Secret,
+        _help(
+            "Secret under which the encryption keys lie on disk; by default the system's keyring "
+            "keeps one, or a file in the state folder."
+        ),
+    ] = Secret("")
+    keys_database: Annotated[
+        str, _help("Database URL of the encryption keys; `matrix-keys.db` in state_dir unless set.")
+    ] = ""
     answer_timeout_s: Annotated[
         float,
         _help(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from antiphon.adapter.matrix.cipher import Cipher
 from antiphon.adapter.matrix.report import Report
 from antiphon.adapter.matrix.service import serve
 from antiphon.adapter.matrix.transport.client import MatrixClient
@@ -32,6 +33,7 @@ class AdapterUnderTest:
         settings: MatrixSettings | None = None,
         device_id: str = "DEVICE",
         clock: Clock | None = None,
+        cipher: Cipher | None = None,
     ):
         self.homeserver = homeserver
         self.user_id = UserId(user_id)
@@ -41,6 +43,7 @@ class AdapterUnderTest:
         self.settings = settings or MatrixSettings(allow=("*",))
         self.device_id = device_id
         self.clock = clock or SystemClock()
+        self.cipher = cipher
         self.operations = ""
 
     @asynccontextmanager
@@ -96,4 +99,5 @@ class AdapterUnderTest:
                 ready,
                 stop,
                 until_idle=until_idle,
+                cipher=self.cipher,
             )

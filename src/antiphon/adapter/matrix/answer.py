@@ -25,6 +25,9 @@ from antiphon.core.pacing import EditPacer, EditState, SendClass
 from antiphon.core.render.split import split
 from antiphon.crash import crash_point
 
+SEALED_ANEW = 1_000_000
+"""Added to the revision in the transaction id of a part that is said again, encrypted."""
+
 
 class TextSlot:
     """The newest text of an answer: a slow reader skips what has been overtaken."""
@@ -84,6 +87,7 @@ class AnswerWriter:
         self._address = Address(turn.event_id, turn.reply_thread, turn.quote)
         self._roots: list[EventId] = []
         self._again: set[int] = set()  # parts whose first root was redacted
+        self._plain: set[int] = set()  # parts whose root was not encrypted
         self._shown: list[str] = []
         self._edits = EditState()
 
@@ -102,7 +106,7 @@ class AnswerWriter:
         seen, rows = await self._journal.read(self._begun)
         part = 0
         while (root := await self._root_of(seen.get(part), rows.get(part))) is not None:
-            self._roots.append(root)
+            await self._opened(part, root)
             self._shown.append("")
             part += 1
 
@@ -182,9 +186,16 @@ class AnswerWriter:
         if not await self._journal.write(record):
             raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
         crash_point("root.committed")
-        self._roots.append(await self._delivery.deliver(entry, SendClass.FIRST))
+        await self._opened(part, await self._delivery.deliver(entry, SendClass.FIRST))
         self._shown.append(text)
         return True
+
+    async def _opened(self, part: int, root: EventId) -> None:
+        """A part stands in the room."""
+        self._roots.append(root)
+        row = await self._journal.read(lambda c: outbox.by_event(c, root))
+        if row is None or not row.sealed:
+            self._plain.add(part)
 
     async def _edit(self, part: int, text: str) -> bool:
         """Sends a partial edit, if the budget has room for it now; whether it was accepted."""
@@ -192,6 +203,8 @@ class AnswerWriter:
             return False
         if not await self._journal.read(self._may_send):
             raise RoomRefusedError(403, "NOT_HERE_IN_PLAINTEXT")
+        if part in self._plain and await self._journal.read(self._is_encrypted):
+            return False  # clients don't show an encrypted edit of it: the final comes anew
         step = self._delivery.next_step()
         txn = partial_txn(self._turn.turn_id, part, self._journal.epoch, step)
         content = edit(text, self._roots[part], self._mark(part, final=False, last=False))
@@ -204,6 +217,9 @@ class AnswerWriter:
 
     def _may_send(self, connection: Connection) -> bool:
         return rooms.may_send(connection, self._turn.lane.room_id, sealed=self._delivery.seals)
+
+    def _is_encrypted(self, connection: Connection) -> bool:
+        return rooms.is_encrypted(connection, self._turn.lane.room_id)
 
     def freeze(
         self,
@@ -220,17 +236,23 @@ class AnswerWriter:
         if not turns.answer(connection, self._turn, outcome, code, expected=expected):
             return False
         now = self._clock.now_ms()
-        for entry in self._finals(parts, notice):
+        anew = self._plain if self._is_encrypted(connection) else set()
+        for entry in self._finals(parts, notice, anew):
             outbox.put(connection, entry, now)
-        self._owe_surplus(connection, len(parts), now)
+        self._owe_surplus(connection, len(parts), anew, now)
         return True
 
-    def _finals(self, parts: tuple[str, ...], notice: bool) -> list[Entry]:
+    def _finals(self, parts: tuple[str, ...], notice: bool, anew: set[int]) -> list[Entry]:
+        """The finals. Those of the parts `anew` are sent as new messages: encryption was switched
+        on after their first words stood there in the clear."""
         entries = []
         for part, text in enumerate(parts):
             last = part == len(parts) - 1
-            if part >= len(self._roots):
-                entries.append(self._root(part, text, final=True, last=last, notice=notice))
+            if part >= len(self._roots) or part in anew:
+                sealed = part in anew
+                entries.append(
+                    self._root(part, text, final=True, last=last, notice=notice, sealed=sealed)
+                )
                 continue
             mark = self._mark(part, final=True, last=last)
             content = edit(text, self._roots[part], mark, notice=notice)
@@ -238,19 +260,31 @@ class AnswerWriter:
             entries.append(self._entry(txn, part, "final", content))
         return entries
 
-    def _owe_surplus(self, connection: Connection, count: int, now: int) -> None:
+    def _owe_surplus(self, connection: Connection, count: int, anew: set[int], now: int) -> None:
         """A resumed run, or the answer to an edited question, may come out shorter than what was
-        begun: parts from `count` on must go, with every edit of them."""
-        known = {e.event_id for e in own.of_turn(connection, self._turn.turn_id) if e.part >= count}
-        for event_id in sorted(known | set(self._roots[count:])):
+        begun (parts from `count` on), and what stands in the clear is said `anew`: these parts go,
+        with every edit of them."""
+        events = own.of_turn(connection, self._turn.turn_id)
+        known = {e.event_id for e in events if e.part >= count or e.part in anew}
+        roots = {root for part, root in enumerate(self._roots) if part >= count or part in anew}
+        for event_id in sorted(known | roots):
             changes.owe_redaction(connection, self._turn, event_id, self._journal.device_id, now)
 
     def _root(
-        self, part: int, text: str, *, final: bool, last: bool, notice: bool = False
+        self,
+        part: int,
+        text: str,
+        *,
+        final: bool,
+        last: bool,
+        notice: bool = False,
+        sealed: bool = False,
     ) -> Entry:
         mark = self._mark(part, final=final, last=last)
         content = opening(text, self._address, mark, notice=notice)
         anew = self._turn.revision if part in self._again else None
+        if sealed:
+            anew = SEALED_ANEW + self._turn.revision
         return self._entry(root_txn(self._turn.turn_id, part, anew), part, "root", content)
 
     def _mark(self, part: int, *, final: bool, last: bool) -> Mark:

@@ -74,7 +74,7 @@ class Redacted(msgspec.Struct, frozen=True):
 class OwnAnswer(msgspec.Struct, frozen=True):
     """An event of an answer of ours, as its mark says; `edits` is the root that it edits.
     `redacted`: it opened a part and its content is gone, mark and all; its transaction id, which
-    the homeserver shows to the device that sent it, says which part."""
+    the homeserver shows to the device that sent it, says which part. `sealed`: it is encrypted."""
 
     event_id: EventId
     turn_id: TurnId
@@ -85,6 +85,7 @@ class OwnAnswer(msgspec.Struct, frozen=True):
     edits: EventId | None
     ts: int
     redacted: bool = False
+    sealed: bool = False
 
 
 Reading = Question | FileSent | Unreadable | Edited | Redacted | OwnAnswer | Skipped
@@ -162,6 +163,7 @@ def _own(event: Event) -> OwnAnswer | Skipped:
         revision=revision,
         edits=replaces(event.content),
         ts=event.origin_server_ts,
+        sealed=event.type == "m.room.encrypted",
     )
 
 

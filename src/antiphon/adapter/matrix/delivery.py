@@ -116,7 +116,7 @@ class Delivery:
                 raise RoomRefusedError(0, "NOT_WANTED_ANY_MORE")
             async with self._gate.slot(send_class) as slot:
                 try:
-                    event_id = await self._attempt(entry)
+                    event_id, sealed = await self._attempt(entry)
                 except RateLimitedError as error:
                     slot.limited(error.retry_after_ms)
                     self._metrics.rate_limited.inc()
@@ -143,7 +143,7 @@ class Delivery:
             await self._clock.sleep(pause)
             pause = min(LONGEST_PAUSE_S, pause * 2)
         crash_point("delivery.sent")
-        await self._journal.write(lambda c: outbox.sent(c, entry.txn_id, event_id))
+        await self._journal.write(lambda c: outbox.sent(c, entry.txn_id, event_id, sealed=sealed))
         crash_point("delivery.recorded")
         return event_id
 
@@ -170,17 +170,19 @@ class Delivery:
         self._metrics.sends.labels("partial", "dropped").inc()
         return False
 
-    async def _attempt(self, entry: Entry) -> EventId:
+    async def _attempt(self, entry: Entry) -> tuple[EventId, bool]:
         if entry.kind == "redact":
             redaction = await self._client.redact(entry.room_id, entry.content, entry.txn_id)
-            return EventId(redaction)
-        return EventId(await self._send(entry.room_id, entry.txn_id, entry.body()))
+            return EventId(redaction), False
+        event_id, sealed = await self._send(entry.room_id, entry.txn_id, entry.body())
+        return EventId(event_id), sealed
 
-    async def _send(self, room_id: RoomId, txn_id: TxnId, content: Any) -> str:
-        """One attempt. Where the room is encrypted the plaintext, which is frozen, is sealed for
-        this attempt; the homeserver takes the first that it gets under the transaction id."""
+    async def _send(self, room_id: RoomId, txn_id: TxnId, content: Any) -> tuple[str, bool]:
+        """One attempt: the event's id, and whether it was sealed. Where the room is encrypted the
+        plaintext, which is frozen, is sealed for this attempt; the homeserver takes the first that
+        it gets under the transaction id."""
         kind = "m.room.message"
         if self.seals and await self._journal.read(lambda c: rooms.is_encrypted(c, room_id)):
             sealed = await self._cipher.seal(room_id, kind, content)
-            kind, content = sealed.type, sealed.content
-        return await self._client.send(room_id, kind, txn_id, content)
+            return await self._client.send(room_id, sealed.type, txn_id, sealed.content), True
+        return await self._client.send(room_id, kind, txn_id, content), False

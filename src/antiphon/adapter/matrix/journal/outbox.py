@@ -28,6 +28,7 @@ class Entry(msgspec.Struct, frozen=True):
     device_id: str
     state: str = "pending"
     event_id: EventId | None = None
+    sealed: bool = False
 
     def body(self) -> dict[str, Any]:
         """The frozen event content."""
@@ -45,13 +46,14 @@ def put(connection: Connection, entry: Entry, now_ms: int) -> None:
         )
 
 
-def sent(connection: Connection, txn_id: TxnId, event_id: EventId) -> None:
-    """The homeserver has it, as `event_id`."""
-    connection.execute(
-        update(outbox)
-        .where(outbox.c.txn_id == txn_id)
-        .values(state="sent", event_id=event_id, content="")
-    )
+def sent(
+    connection: Connection, txn_id: TxnId, event_id: EventId, *, sealed: bool | None = None
+) -> None:
+    """The homeserver has it, as `event_id`; `sealed` (None: not known here): encrypted."""
+    values: dict[str, object] = {"state": "sent", "event_id": event_id, "content": ""}
+    if sealed is not None:
+        values["sealed"] = sealed
+    connection.execute(update(outbox).where(outbox.c.txn_id == txn_id).values(**values))
 
 
 def void(connection: Connection, turn_id: TurnId, *, keep_roots: bool = False) -> None:
@@ -131,4 +133,5 @@ def _entry(row: Row[tuple[object, ...]]) -> Entry:
         device_id=row.device_id,
         state=row.state,
         event_id=EventId(row.event_id) if row.event_id else None,
+        sealed=bool(row.sealed),
     )

@@ -6,7 +6,7 @@ read back into a gap take positions below the batch that revealed the gap.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
 
 metadata = MetaData()
 
@@ -112,6 +112,7 @@ outbox = Table(
     Column("state", Text, nullable=False),  # pending, sent, failed
     Column("event_id", Text),
     Column("created_ms", BigInteger, nullable=False),
+    Column("sealed", Boolean, nullable=False, server_default=false()),  # it was sent encrypted
     Index("outbox_turn", "turn_id"),
     Index("outbox_state", "state"),
     Index("outbox_event", "event_id"),

@@ -133,8 +133,9 @@ class Taker:
             turn = turns.get(self._connection, answered) or turn
         # The first part's root is redacted only where all of the answer has to go; those of later
         # parts also where an answer came out shorter than it had begun.
-        taken_back = turn.state is TurnState.WITHDRAWN or any(
-            e.redacted and e.event_id == e.root and e.part == 0 for e in events
+        firsts = [e for e in events if e.event_id == e.root and e.part == 0]
+        taken_back = turn.state is TurnState.WITHDRAWN or (
+            bool(firsts) and all(e.redacted for e in firsts)
         )
         late = events if taken_back else own.outranking(events, turn.revision)
         if taken_back or turn.state is TurnState.DELIVERED:
@@ -163,10 +164,10 @@ class Taker:
             redacted=seen.redacted,
         )
         if own.add(self._connection, event):
-            self._confirm_send(event)
+            self._confirm_send(event, sealed=seen.sealed)
             self.settle(seen.turn_id)
 
-    def _confirm_send(self, event: OwnEvent) -> None:
+    def _confirm_send(self, event: OwnEvent, *, sealed: bool) -> None:
         """A send whose answer never came, and whose event has: it is done."""
         if event.event_id == event.root:
             txn = root_txn(event.turn_id, event.part)
@@ -177,7 +178,7 @@ class Taker:
             txn = final_txn(event.turn_id, event.part, event.revision)
         else:
             return  # partial edits are no rows of the outbox
-        outbox.sent(self._connection, txn, event.event_id)
+        outbox.sent(self._connection, txn, event.event_id, sealed=sealed)
 
     def _redaction(self, redaction: Redacted, pos: int) -> None:
         ours = own.get(self._connection, redaction.target) or self._sent(redaction.target)

@@ -1,4 +1,4 @@
-"""Messages that wait for their key."""
+"""Messages that wait for their key, and which of ours were sent encrypted."""
 
 from __future__ import annotations
 
@@ -18,5 +18,8 @@ def upgrade() -> None:
         sa.Column("event", sa.Text, nullable=False),
         sa.Column("since_ms", sa.BigInteger, nullable=False),
         sa.Column("noted", sa.Boolean, nullable=False),
+    )
+    op.add_column(
+        "outbox", sa.Column("sealed", sa.Boolean, nullable=False, server_default=sa.false())
     )
     op.create_index("unreadable_session", "unreadable", ["room_id", "session_id"])

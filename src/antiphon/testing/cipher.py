@@ -1,0 +1,61 @@
+"""`FakeCipher`: encryption that hides nothing, for tests of what the adapter does around it. Keys
+are names of sessions: what was said in one whose key is here can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from antiphon.adapter.matrix.cipher import ENCRYPTED, Sealed
+from antiphon.adapter.matrix.transport.events import Event
+from antiphon.adapter.matrix.transport.sync_response import SyncResponse
+from antiphon.core.ids import RoomId
+
+OURS = "session-of-the-bot"
+
+
+def hide(content: Mapping[str, Any], session: str) -> dict[str, Any]:
+    """The content of an encrypted message of this session."""
+    hidden = {"type": "m.room.message", "content": content}
+    sealed = {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "session_id": session,
+        "ciphertext": msgspec.json.encode(hidden).decode(),
+    }
+    relation = content.get("m.relates_to")
+    return sealed | ({"m.relates_to": relation} if relation else {})
+
+
+def shown(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content that `hide` was given."""
+    hidden = msgspec.json.decode(content["ciphertext"])
+    found: dict[str, Any] = hidden["content"]
+    return found
+
+
+class FakeCipher:
+    """Implements `adapter.matrix.cipher.Cipher`. `keys`: the sessions that can be read."""
+
+    enabled = True
+
+    def __init__(self, *keys: str):
+        self.keys = set(keys)
+        self.received_batches: list[str] = []
+
+    async def received(self, response: SyncResponse) -> None:
+        self.received_batches.append(response.next_batch)
+
+    async def readable(self, room_id: RoomId, events: Sequence[Event]) -> tuple[Event, ...]:
+        return tuple(self._opened(event) for event in events)
+
+    async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
+        return Sealed(ENCRYPTED, hide(content, OURS))
+
+    def _opened(self, event: Event) -> Event:
+        if event.type != ENCRYPTED or event.content.get("session_id") not in self.keys:
+            return event
+        return msgspec.structs.replace(
+            event, type="m.room.message", content=shown(event.content), sealed=True
+        )

@@ -1,0 +1,133 @@
+"""What the adapter does in encrypted rooms, with a cipher that hides nothing from the test."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon.testing.cipher import FakeCipher, hide, shown
+from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.world import World, until
+
+ENCRYPTION = {"algorithm": "m.megolm.v1.aes-sha2"}
+
+
+class Sealed:
+    """A world whose room is encrypted, and a cipher that has Ada's key."""
+
+    def __init__(self, world: World):
+        self.world = world
+        self.cipher = FakeCipher("ada-1")
+        world.adapter.cipher = self.cipher
+
+    def encrypt(self) -> None:
+        """Encryption is switched on."""
+        self.world.server.event(
+            self.world.room, "m.room.encryption", self.world.ada, ENCRYPTION, state_key=""
+        )
+
+    def ask(self, text: str, session: str = "ada-1", **more: Any) -> str:
+        content = hide({"msgtype": "m.text", "body": text, **more}, session)
+        return self.world.server.event(self.world.room, "m.room.encrypted", self.world.ada, content)
+
+    def of_bot(self) -> list[dict[str, Any]]:
+        """Its messages as they stand in the room, sealed or not, oldest first."""
+        return [
+            event
+            for event in self.world.server.room_events(self.world.room)
+            if event["sender"] == self.world.bot
+            and event["type"] in ("m.room.message", "m.room.encrypted")
+        ]
+
+    def plain(self) -> list[dict[str, Any]]:
+        """What the bot has said in the clear and not taken back."""
+        return [e for e in self.of_bot() if e["type"] == "m.room.message" and e["content"]]
+
+    def said(self) -> list[str]:
+        """What a person reads of the bot in the end, message by message."""
+        texts: dict[str, str] = {}
+        for event in self.of_bot():
+            if not event["content"]:
+                continue
+            content = event["content"]
+            if event["type"] == "m.room.encrypted":
+                content = shown(content)
+            relation = content.get("m.relates_to", {})
+            if relation.get("rel_type") == "m.replace":
+                if relation["event_id"] in texts:
+                    texts[relation["event_id"]] = content["m.new_content"]["body"]
+            else:
+                texts[event["event_id"]] = content["body"]
+        return list(texts.values())
+
+    async def reads(self, *texts: str) -> None:
+        await self.world.server.until(lambda: self.said() == list(texts), timeout_s=10)
+
+
+@pytest.fixture
+async def sealed(homeserver: FakeHomeserver, tmp_path: Path) -> Sealed:
+    world = World(homeserver, tmp_path)
+    world.room = homeserver.room(world.ada, world.bot)
+    async with world.adapter.running():
+        pass  # known, so that what is said from now on is answered
+    return Sealed(world)
+
+
+async def test_a_sealed_question_gets_a_sealed_answer(sealed: Sealed) -> None:
+    """And nothing in the clear, neither first words nor edits."""
+    gate = asyncio.Event()
+    sealed.world.platform.reply("one", gate, " two")
+    sealed.encrypt()
+    async with sealed.world.adapter.running():
+        sealed.ask("hello")
+        await sealed.reads("one")
+        gate.set()
+        await sealed.reads("one two")
+    assert sealed.plain() == []
+    assert [run.question[0].text for run in sealed.world.platform.runs] == ["hello"]
+
+
+async def test_a_late_key_is_answered_once_in_the_order_of_readability(sealed: Sealed) -> None:
+    """Also when the process has restarted meanwhile."""
+    sealed.encrypt()
+    async with sealed.world.adapter.running():
+        sealed.ask("first", "ada-2")
+        sealed.ask("second")
+        await sealed.reads("You said: second")
+    sealed.cipher.keys.add("ada-2")
+    for _ in range(2):
+        async with sealed.world.adapter.running():
+            await sealed.reads("You said: second", "You said: first")
+    assert len(sealed.world.platform.runs) == 2
+
+
+async def test_switched_on_in_mid_answer_the_whole_is_said_anew_and_the_clear_part_goes(
+    sealed: Sealed,
+) -> None:
+    gate = asyncio.Event()
+    sealed.world.platform.reply("it begins", gate, " and ends")
+    async with sealed.world.adapter.running():
+        sealed.world.ask("hello")
+        await sealed.reads("it begins")
+        before = len(sealed.of_bot())
+        sealed.encrypt()
+        sealed.ask("next")
+        await until(lambda: len(sealed.cipher.received_batches) >= 3)
+        gate.set()
+        await sealed.reads("it begins and ends", "You said: next")
+        await until(lambda: sealed.plain() == [])
+    assert all(event["type"] == "m.room.encrypted" for event in sealed.of_bot()[before:])
+
+
+async def test_nobody_who_may_not_talk_waits_for_a_key(sealed: Sealed) -> None:
+    sealed.encrypt()
+    eve = sealed.world.server.account("eve")
+    async with sealed.world.adapter.running():
+        sealed.world.server.event(
+            sealed.world.room, "m.room.encrypted", eve, hide({"body": "x"}, "eve-1")
+        )
+        sealed.ask("second")
+        await sealed.reads("You said: second")
