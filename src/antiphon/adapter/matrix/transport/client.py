@@ -301,6 +301,19 @@ class MatrixClient:
             raise misses("joined", "joined_members")
         return tuple(members)
 
+    async def members(self, room_id: str, membership: str) -> tuple[str, ...]:
+        """The user IDs of those with this membership in the room."""
+        answer = await self._http.ask(
+            "list a room's members",
+            "GET",
+            path("rooms", room_id, "members"),
+            query={"membership": membership},
+        )
+        chunk = answer.get("chunk")
+        if not isinstance(chunk, list):
+            raise misses("chunk", "members")
+        return texts([event.get("state_key") for event in chunk if isinstance(event, dict)])
+
     async def join(self, room_id: str, *, via: Sequence[str] = ()) -> str:
         """Joins a room (again: 200) and gives its id. `via`: servers that know the room.
 
