@@ -117,10 +117,11 @@ share = Table(
     Column("user_id", Text, primary_key=True),
     Column("device_id", Text, primary_key=True),
     Column("curve25519", Text, nullable=False),
-    Column("state", Text, nullable=False),  # sent, no_olm, or the code of what withholds it
+    Column("state", Text, nullable=False),  # sending, sent, no_olm, or a code
     Column("told", Boolean, nullable=False),  # of a withheld one: the device was told
     Column("message_index", BigInteger, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Index("share_device", "user_id", "device_id"),
 )
 
 device = Table(

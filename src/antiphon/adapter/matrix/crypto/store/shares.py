@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 
 from antiphon.adapter.matrix.crypto.store.rows import put
 from antiphon.adapter.matrix.crypto.store.schema import share
@@ -43,4 +43,13 @@ def forget_others(connection: Connection, room_id: str, session_id: str) -> None
     """Forgets the shares of the sessions that a room had before."""
     connection.execute(
         delete(share).where(share.c.room_id == room_id, share.c.session_id != session_id)
+    )
+
+
+def again(connection: Connection, user_id: str, device_id: str) -> None:
+    """A device may have lost what it was sent: it gets the sessions of all rooms once more."""
+    connection.execute(
+        update(share)
+        .where(share.c.user_id == user_id, share.c.device_id == device_id, share.c.state == "sent")
+        .values(state="sending")
     )

@@ -99,6 +99,7 @@ def upgrade() -> None:
         sa.Column("message_index", sa.BigInteger, nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
     )
+    op.create_index("share_device", "share", ["user_id", "device_id"])
     op.create_table(
         "device",
         sa.Column("user_id", sa.Text, primary_key=True),

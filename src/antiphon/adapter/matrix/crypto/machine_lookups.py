@@ -1,0 +1,141 @@
+"""The part of the machine that keeps and looks up: devices, identities, secrets, sessions for the
+key backup. Each method is one transaction of the key store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from antiphon.adapter.matrix.crypto import device_lists, key_export, own_keys, pickles
+from antiphon.adapter.matrix.crypto.key_export import ForBackup
+from antiphon.adapter.matrix.crypto.keystore import KeyStore
+from antiphon.adapter.matrix.crypto.room_key import RoomKey
+from antiphon.adapter.matrix.crypto.store import devices, inbound_groups, users
+from antiphon.adapter.matrix.crypto.store import secrets as stored_secrets
+from antiphon.adapter.matrix.crypto.store.devices import Device
+from antiphon.adapter.matrix.crypto.store.users import User
+from antiphon.adapter.matrix.crypto.values import ChangedIdentity, Me, NewKey
+from antiphon.clock import Clock
+
+
+class Lookups:
+    """What `CryptoMachine` offers besides its protocols. `me` are our own public keys."""
+
+    def __init__(self, store: KeyStore, me: Me, clock: Clock):
+        self._store = store
+        self._vault = store.vault
+        self._clock = clock
+        self.me = me
+
+    async def sign(self, body: bytes) -> str:
+        """Our device's signature of bytes, unpadded base64."""
+
+        def signature(connection: Connection) -> str:
+            return pickles.open_account(connection, self._vault).sign(body).to_base64()
+
+        return await self._store.read(signature)
+
+    async def device_keys(self) -> dict[str, Any]:
+        """Our device keys, signed by the device, as they are uploaded."""
+
+        def look(connection: Connection) -> dict[str, Any]:
+            return own_keys.device_keys(self.me, pickles.open_account(connection, self._vault))
+
+        return await self._store.read(look)
+
+    async def devices(self, user_ids: Collection[str]) -> list[Device]:
+        """The living devices of users, as far as they are known."""
+        return await self._store.read(lambda c: devices.of(c, user_ids))
+
+    async def device(self, user_id: str, device_id: str) -> Device | None:
+        """One living device."""
+        found = await self._store.read(lambda c: devices.get(c, user_id, device_id))
+        return None if found is None or found.deleted else found
+
+    async def raw_device(self, user_id: str, device_id: str) -> dict[str, Any] | None:
+        """The keys of a device as they were signed."""
+        raw = await self._store.read(lambda c: devices.raw(c, user_id, device_id))
+        return None if raw is None else json.loads(raw)
+
+    async def user(self, user_id: str) -> User | None:
+        """What is known of a user, the public identity keys with it."""
+        return (await self._store.read(lambda c: users.of(c, [user_id]))).get(user_id)
+
+    async def identity_keys(self, user_id: str) -> dict[str, Any]:
+        """The valid identity keys of a user as they were signed: `master`, `self_signing`,
+        `user_signing`, as far as there are any."""
+        found = await self.user(user_id)
+        return {} if found is None else dict(json.loads(found.raw))
+
+    async def changed_identities(self) -> list[ChangedIdentity]:
+        """Identities that are not those that people know; until `accept_identity`."""
+        return await self._store.read(device_lists.changed_identities)
+
+    async def accept_identity(self, user_id: str, master: str) -> None:
+        """People were told that this is the user's identity now."""
+        await self._store.write(lambda c: users.pin(c, user_id, master))
+
+    async def secret(self, name: str) -> bytes | None:
+        """A secret of this name."""
+        sealed = await self._store.read(lambda c: stored_secrets.get(c, name))
+        return None if sealed is None else self._vault.unseal(f"secret {name}", sealed)
+
+    async def keep_secret(self, name: str, value: bytes) -> None:
+        """Keeps a secret, in the place of the one before."""
+        sealed = self._vault.seal(f"secret {name}", value)
+        await self._store.write(lambda c: stored_secrets.save(c, name, sealed))
+
+    async def keep_secrets_once(self, values: dict[str, bytes]) -> dict[str, bytes]:
+        """Keeps these secrets together unless the first of them is there; those that are kept now.
+        So what is made once is made once, whoever comes first."""
+        first = next(iter(values))
+
+        def keep(connection: Connection) -> dict[str, bytes]:
+            if stored_secrets.get(connection, first) is None:
+                for name, value in values.items():
+                    sealed = self._vault.seal(f"secret {name}", value)
+                    stored_secrets.save(connection, name, sealed)
+            found = {name: stored_secrets.get(connection, name) for name in values}
+            return {
+                name: self._vault.unseal(f"secret {name}", sealed)
+                for name, sealed in found.items()
+                if sealed is not None
+            }
+
+        return await self._store.write(keep)
+
+    async def forget_secret(self, name: str) -> None:
+        """No copy of the secret is left in the store."""
+        await self._store.write(lambda c: stored_secrets.forget(c, name))
+        await self._store.scrub()
+
+    async def to_back_up(self, limit: int = 100) -> list[ForBackup]:
+        """Sessions that the key backup has not."""
+        return await self._store.read(lambda c: key_export.owed(c, self._vault, limit))
+
+    async def to_back_up_count(self) -> int:
+        """How many there are of them."""
+        return await self._store.read(inbound_groups.owed_count)
+
+    async def backed_up(self, keys: Sequence[RoomKey]) -> None:
+        """The backup has these now."""
+        await self._store.write(lambda c: key_export.paid(c, keys))
+
+    async def new_backup(self) -> None:
+        """The backup is another one: it has nothing yet."""
+        await self._store.write(inbound_groups.owe_all)
+
+    async def restore(self, keys: Sequence[RoomKey], *, backed_up: bool) -> list[NewKey]:
+        """Takes sessions from the key backup (`backed_up`: the one that is kept up) or from a file;
+        which of them are new or better."""
+        now_ms = self._clock.now_ms()
+        return await self._store.write(
+            lambda c: key_export.take(c, self._vault, keys, now_ms, backed_up=backed_up)
+        )
+
+    async def session_count(self) -> int:
+        """How many sessions of rooms can be read with."""
+        return await self._store.read(inbound_groups.count)

@@ -1,0 +1,246 @@
+"""Encryption as the adapter uses it: the machine, and the requests that its answers need. It knows
+no HTTP (`KeysApi`), no journal and no rooms: who is in one and how it is encrypted is passed in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from antiphon.adapter.matrix.crypto.machine import CryptoMachine
+from antiphon.adapter.matrix.crypto.own_keys import CURVE
+from antiphon.adapter.matrix.crypto.values import (
+    Batch,
+    ChangedIdentity,
+    Decrypted,
+    Problem,
+    Queried,
+    Received,
+    RoomSettings,
+    Unreadable,
+)
+from antiphon.errors import EncryptionError, MatrixApiError
+
+QUERIED_AT_ONCE = 250
+CLAIMED_AT_ONCE = 500
+TIMEOUT_MS = 10_000
+"""How long our homeserver may wait for others' servers."""
+UPLOADS = 5
+"""Uploads in a row, at most: each takes the place of keys that the homeserver refused."""
+
+
+class KeysApi(Protocol):
+    """The requests about keys (client-server API, "End-to-End Encryption"). Each raises a
+    HomeserverError where the homeserver refuses or does not answer."""
+
+    async def upload_keys(self, body: Mapping[str, Any]) -> Mapping[str, int]:
+        """Publishes our keys; how many one-time keys the homeserver has now, by algorithm."""
+        ...
+
+    async def query_keys(self, user_ids: Sequence[str], timeout_ms: int) -> Mapping[str, Any]:
+        """The answer of `/keys/query`, unchecked."""
+        ...
+
+    async def claim_keys(
+        self, wanted: Mapping[str, Mapping[str, str]], timeout_ms: int
+    ) -> Mapping[str, Any]:
+        """The answer of `/keys/claim`, unchecked; `wanted` is user → device → algorithm."""
+        ...
+
+    async def send_to_device(
+        self,
+        event_type: str,
+        txn_id: str,
+        messages: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    ) -> None:
+        """Sends to devices; the same `txn_id` again does nothing."""
+        ...
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What `settle` found out. `changed` are identities that are new to people; `problems` what was
+    refused."""
+
+    changed: tuple[ChangedIdentity, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A room into which can be written. `rotated` says why its session is new, if it is; `missing`
+    are devices that can't read what is written next, and why; `changed` as in Settled."""
+
+    session_id: str
+    rotated: str = ""
+    missing: tuple[Problem, ...] = ()
+    changed: tuple[ChangedIdentity, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Crypto:
+    """Encryption for one account and device. Safe to use from many tasks at once; after an
+    exception, or a kill, any call can be made again."""
+
+    def __init__(self, machine: CryptoMachine, api: KeysApi):
+        self.machine = machine
+        self._api = api
+        self._uploading = asyncio.Lock()
+        self._querying = asyncio.Lock()
+        self._rooms: dict[str, asyncio.Lock] = {}
+
+    async def received(
+        self,
+        to_device: Sequence[Any],
+        changed: Collection[str],
+        left: Collection[str],
+        counts: Mapping[str, int],
+        unused_fallback: Collection[str] | None,
+    ) -> Received:
+        """As `CryptoMachine.receive`; asks the homeserver nothing, so that sync goes on."""
+        return await self.machine.receive(to_device, changed, left, counts, unused_fallback)
+
+    async def settle(self) -> Settled:
+        """Does what is owed to the homeserver and to other devices: publishes our keys, asks for
+        those of changed devices, gives broken Olm sessions new ones. To be called after `received`
+        and at the start. Raises HomeserverError; what was done is done."""
+        problems = await self._upload()
+        queried = await self._query(None)
+        problems += await self._unwedge()
+        return Settled(queried.changed, (*queried.problems, *problems))
+
+    async def ready(self, room_id: str, members: Collection[str], settings: RoomSettings) -> Ready:
+        """Sees to it that every device that may read the next message of the room can: asks for
+        outdated devices, replaces the session where that is due, claims keys and shares. `members`
+        are all who may read it (joined, and invited where the room shows them its history).
+
+        Raises HomeserverError where our own homeserver fails; others' can't stop it."""
+        async with self._room(room_id):
+            people = sorted({*members, self.machine.me.user_id})
+            await self.machine.track(people)
+            queried = await self._query(people)
+            problems = list(queried.problems)
+            rotated = ""
+            while True:
+                plan = await self.machine.plan(room_id, people, settings)
+                rotated = rotated or plan.rotated
+                if plan.claim:
+                    problems += await self._claim(room_id, plan.claim)
+                    continue
+                if plan.done:
+                    break
+                while batch := await self.machine.share(room_id, people, settings):
+                    await self._send(batch)
+                    await self.machine.shared(batch)
+            if not plan.ready:
+                await self.machine.ready(room_id, plan.session_id)
+            return Ready(plan.session_id, rotated, plan.missing, queried.changed, tuple(problems))
+
+    async def encrypt(self, room_id: str, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of an `m.room.encrypted` event, after `ready`. Each call gives another, so
+        each attempt to send one under the same transaction id encrypts anew.
+
+        Raises EncryptionError (retryable) where the room's session was not shared: call `ready`."""
+        async with self._room(room_id):
+            encrypted = await self.machine.encrypt(room_id, kind, content)
+        if encrypted is None:
+            raise EncryptionError(
+                "The key of this room was not given to its members yet.",
+                code="session_not_shared",
+                retryable=True,
+            )
+        return encrypted
+
+    async def decrypt(self, room_id: str, event: Mapping[str, Any]) -> Decrypted | Unreadable:
+        """Reads one `m.room.encrypted` event."""
+        return (await self.machine.decrypt(room_id, [event]))[0]
+
+    async def decrypt_all(
+        self, room_id: str, events: Sequence[Mapping[str, Any]]
+    ) -> list[Decrypted | Unreadable]:
+        """Reads several at the cost of one."""
+        return await self.machine.decrypt(room_id, events)
+
+    async def ask_for_key(self, room_id: str, session_id: str) -> None:
+        """Asks our own other devices for the key of a session."""
+        content = await self.machine.ask_for(room_id, session_id)
+        messages = {self.machine.me.user_id: {"*": content}}
+        txn_id = _txn_id("m.room_key_request", messages)
+        await self._api.send_to_device("m.room_key_request", txn_id, messages)
+
+    def _room(self, room_id: str) -> asyncio.Lock:
+        return self._rooms.setdefault(room_id, asyncio.Lock())
+
+    async def _upload(self) -> list[Problem]:
+        problems: list[Problem] = []
+        async with self._uploading:
+            for _ in range(UPLOADS):
+                body = await self.machine.upload()
+                if body is None:
+                    break
+                try:
+                    counts = await self._api.upload_keys(body)
+                except MatrixApiError as error:
+                    if error.status != 400 or not (body.keys() & _REPLACEABLE):
+                        raise
+                    problems.append(Problem("keys_refused", error.message))
+                    await self.machine.upload_refused(body)
+                    continue
+                await self.machine.uploaded(body, counts)
+        return problems
+
+    async def _query(self, among: Collection[str] | None) -> Queried:
+        answers: list[Queried] = []
+        if await self.machine.outdated(among):
+            async with self._querying:
+                asked = await self.machine.outdated(among)
+                names = sorted(asked)
+                for start in range(0, len(names), QUERIED_AT_ONCE):
+                    piece = names[start : start + QUERIED_AT_ONCE]
+                    answer = await self._api.query_keys(piece, TIMEOUT_MS)
+                    marks = {name: asked[name] for name in piece}
+                    answers.append(await self.machine.queried(marks, answer))
+        return Queried(
+            *(
+                tuple(item for answer in answers for item in getattr(answer, name))
+                for name in Queried.__struct_fields__
+            )
+        )
+
+    async def _claim(self, room_id: str, claim: Mapping[str, Sequence[str]]) -> list[Problem]:
+        problems: list[Problem] = []
+        names = [(user_id, device_id) for user_id, ids in claim.items() for device_id in ids]
+        for start in range(0, len(names), CLAIMED_AT_ONCE):
+            wanted: dict[str, dict[str, str]] = {}
+            for user_id, device_id in names[start : start + CLAIMED_AT_ONCE]:
+                wanted.setdefault(user_id, {})[device_id] = CURVE
+            answer = await self._api.claim_keys(wanted, TIMEOUT_MS)
+            asked = {user_id: list(ids) for user_id, ids in wanted.items()}
+            problems += await self.machine.claimed(room_id, asked, answer)
+        return problems
+
+    async def _unwedge(self) -> list[Problem]:
+        devices = await self.machine.wedged()
+        if not devices:
+            return []
+        problems = await self._claim("", devices)
+        batch = await self.machine.dummies(devices)
+        if batch is not None:
+            await self._send(batch)
+        await self.machine.unwedged(devices)
+        return problems
+
+    async def _send(self, batch: Batch) -> None:
+        txn_id = _txn_id(batch.type, batch.messages)
+        await self._api.send_to_device(batch.type, txn_id, batch.messages)
+
+
+_REPLACEABLE = {"one_time_keys", "fallback_keys"}
+
+
+def _txn_id(event_type: str, messages: Mapping[str, Any]) -> str:
+    """Of the content, so that a repeated request is the same one, and no other is."""
+    text = json.dumps([event_type, messages], sort_keys=True)
+    return "k" + hashlib.sha256(text.encode()).hexdigest()[:40]

@@ -1,0 +1,171 @@
+"""What goes in and out of the machine, as values. No behaviour, no I/O."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+OLM = "m.olm.v1.curve25519-aes-sha2"
+MEGOLM = "m.megolm.v1.aes-sha2"
+
+Trust = Literal["own", "cross-signed", "unsigned", "unknown-device", "forwarded", "backup"]
+"""What is known of who wrote a message: ourselves; a device that its owner's identity signed; one
+that it did not sign; one that we don't know (yet); and, where nobody vouches for the key, one that
+was forwarded or came from the key backup: then only the homeserver says who wrote."""
+
+Reason = Literal[
+    "no_key",
+    "withheld",
+    "bad_mac",
+    "replay",
+    "unknown_algorithm",
+    "wrong_room",
+    "wrong_sender",
+    "malformed",
+]
+"""Why a message can't be read. The first two may pass when a key comes."""
+
+
+class Me(msgspec.Struct, frozen=True):
+    """This device: its names and public identity keys (base64)."""
+
+    user_id: str
+    device_id: str
+    ed25519: str
+    curve25519: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that was skipped or refused: `code` for programs, `detail` for a log line. It never
+    holds keys or text of a message."""
+
+    code: str
+    detail: str
+    user_id: str = ""
+    device_id: str = ""
+
+
+class ToDevice(msgspec.Struct, frozen=True):
+    """A to-device message for somebody else than the machine. `message_id` is for saying that it is
+    done. It was `encrypted` for us by the device of identity key `sender_key`, whose Ed25519 key is
+    `sender_ed25519`; `device_id` names that device where we know it. A clear one proves nothing but
+    what the homeserver says of its sender."""
+
+    message_id: str
+    type: str
+    content: dict[str, Any]
+    sender: str
+    encrypted: bool = False
+    sender_key: str = ""
+    sender_ed25519: str = ""
+    device_id: str = ""
+
+
+class NewKey(msgspec.Struct, frozen=True, order=True):
+    """A session of a room that can be read now, or from an earlier message on, or of which it is
+    known now why it can't."""
+
+    room_id: str
+    session_id: str
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What a sync response brought. `wedged` are devices (user and identity key) for which a new
+    Olm session is owed now."""
+
+    messages: tuple[ToDevice, ...] = ()
+    keys: tuple[NewKey, ...] = ()
+    withheld: tuple[NewKey, ...] = ()
+    wedged: tuple[tuple[str, str], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class ChangedIdentity(msgspec.Struct, frozen=True):
+    """A person's identity: `master` is another than `pinned`, which people know, until somebody
+    has said so and `accept_identity` was called."""
+
+    user_id: str
+    pinned: str
+    master: str
+
+
+class Queried(msgspec.Struct, frozen=True):
+    """What an answer about keys changed. `changed` are identities that are new to people."""
+
+    added: tuple[tuple[str, str], ...] = ()
+    deleted: tuple[tuple[str, str], ...] = ()
+    changed: tuple[ChangedIdentity, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Decrypted(msgspec.Struct, frozen=True):
+    """A message that was read. `device_id` is the sender's, empty where it isn't known; where
+    `trust` is `backup` or `forwarded` it is a claim only."""
+
+    type: str
+    content: dict[str, Any]
+    sender: str
+    trust: Trust
+    device_id: str
+    session_id: str
+    sender_key: str
+    index: int
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A message that can't be read. `code`: of `withheld`, what the sender said; `session_id` and
+    `sender_key` are empty where the event does not name them."""
+
+    reason: Reason
+    detail: str = ""
+    code: str = ""
+    session_id: str = ""
+    sender_key: str = ""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a key that comes later may make it readable."""
+        return self.reason in ("no_key", "withheld", "wrong_room")
+
+
+class RoomSettings(msgspec.Struct, frozen=True):
+    """How a room is encrypted: of its `m.room.encryption` the milliseconds and the messages after
+    which a session is replaced; and whether only devices get it that their owner's identity
+    signed."""
+
+    rotation_period_ms: int = 604_800_000
+    rotation_period_msgs: int = 100
+    only_cross_signed: bool = False
+
+
+class GroupPlan(msgspec.Struct, frozen=True):
+    """What stands between a room's session and everybody having it. `claim`: devices by user that
+    need a one-time key; `share`: how many have an Olm session and lack the key; `withhold`: how
+    many are to be told that they don't get it. `rotated` says why the session is new."""
+
+    session_id: str
+    ready: bool
+    rotated: str = ""
+    claim: dict[str, list[str]] = {}
+    share: int = 0
+    withhold: int = 0
+    missing: tuple[Problem, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.claim or self.share or self.withhold)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """To-device messages to send in one request. `messages` is user → device → content; `names` are
+    the devices with their identity keys, for marking; `code` empty for a key, else why none."""
+
+    type: str
+    messages: dict[str, dict[str, dict[str, Any]]]
+    room_id: str
+    session_id: str
+    index: int
+    names: tuple[tuple[str, str, str], ...]
+    code: str = ""
