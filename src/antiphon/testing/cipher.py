@@ -3,7 +3,7 @@ are names of sessions: what was said in one whose key is here can be read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -43,6 +43,12 @@ class FakeCipher:
     def __init__(self, *keys: str):
         self.keys = set(keys)
         self.received_batches: list[str] = []
+
+    def on_keys(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    async def run(self) -> None:
+        """Nothing is owed."""
 
     async def received(self, response: SyncResponse) -> None:
         self.received_batches.append(response.next_batch)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 from antiphon.adapter.matrix.backup import marker
+from antiphon.adapter.matrix.cipher import Cipher, NoCipher
 from antiphon.adapter.matrix.journal.journal import (
     MIGRATIONS,
     Account,
@@ -39,6 +41,7 @@ from antiphon.telemetry import logger
 SURFACE = "matrix"
 LONGEST_PAUSE_S = 60.0
 LOCK_POLL_S = 0.2
+ENCRYPTION_NEEDS = ("vodozemac", "cryptography")
 
 T = TypeVar("T")
 
@@ -86,6 +89,9 @@ async def run(
                 chance=chance,
             )
         )
+        cipher = await stack.enter_async_context(
+            cipher_of(matrix, state, client, signed_in.user_id, signed_in.device_id, clock)
+        )
         return await serve(
             matrix,
             state,
@@ -97,7 +103,30 @@ async def run(
             ready or (lambda _: None),
             stop,
             until_idle=until_idle,
+            cipher=cipher,
         )
+
+
+@asynccontextmanager
+async def cipher_of(
+    matrix: MatrixSettings,
+    state: Path,
+    client: MatrixClient,
+    user_id: str,
+    device_id: str,
+    clock: Clock,
+) -> AsyncIterator[Cipher]:
+    """Encryption, where it is installed and not switched off."""
+    if not matrix.encryption:
+        yield NoCipher()
+    elif any(find_spec(name) is None for name in ENCRYPTION_NEEDS):
+        logger("matrix").info("no_encryption", hint="install antiphon[e2ee] for encrypted rooms")
+        yield NoCipher()
+    else:
+        from antiphon.adapter.matrix.crypto.opening import open_cipher
+
+        async with open_cipher(matrix, state, client, user_id, device_id, clock) as cipher:
+            yield cipher
 
 
 async def _locked(state: Path, clock: Clock) -> StateLock:

@@ -3,7 +3,7 @@ sealed. `crypto` implements it; without its extra there is `NoCipher`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -28,6 +28,14 @@ class Cipher(Protocol):
 
     enabled: bool
 
+    def on_keys(self, wake: Callable[[], None]) -> None:
+        """`wake` is called whenever messages that could not be read may be readable now."""
+        ...
+
+    async def run(self) -> None:
+        """Does what is owed to the homeserver and to other devices, until cancelled."""
+        ...
+
     async def received(self, response: SyncResponse) -> None:
         """Takes what is for the device: durable when this returns, so that the cursor may move.
 
@@ -50,6 +58,12 @@ class NoCipher:
     """Nothing is decrypted and nothing sealed: encrypted rooms get one note."""
 
     enabled = False
+
+    def on_keys(self, wake: Callable[[], None]) -> None:
+        """No keys come."""
+
+    async def run(self) -> None:
+        """Nothing is owed."""
 
     async def received(self, response: SyncResponse) -> None:
         """Nothing here is for us."""

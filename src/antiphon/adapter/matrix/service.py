@@ -118,6 +118,7 @@ async def serve(
             upgrades = Upgrades(me, client, journal, platform, clock)
             arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades, cipher)
             late_keys = LateKeys(journal, cipher, intake, metrics, clock)
+            cipher.on_keys(late_keys.wake)
             dispatch = Dispatch(
                 lanes,
                 stopper=stopper,
@@ -150,6 +151,7 @@ async def serve(
                 stopper.run(),
                 arrivals.run(dispatch.committed, lanes.wake_room),
                 late_keys.run(dispatch.committed),
+                cipher.run(),
                 _introduce(client, me, matrix.display_name),
             )
             for worker in workers:

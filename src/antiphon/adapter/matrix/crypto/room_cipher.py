@@ -1,0 +1,168 @@
+"""`RoomCipher`: encryption as the adapter uses it, over the machine and the homeserver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from antiphon.adapter.matrix.beside import woken_within
+from antiphon.adapter.matrix.cipher import ENCRYPTED, Sealed
+from antiphon.adapter.matrix.crypto.room_facts import RoomFacts
+from antiphon.adapter.matrix.crypto.service import Crypto
+from antiphon.adapter.matrix.crypto.values import (
+    ChangedIdentity,
+    Decrypted,
+    Problem,
+    Unreadable,
+)
+from antiphon.adapter.matrix.transport.events import Event
+from antiphon.adapter.matrix.transport.sync_response import SyncResponse
+from antiphon.clock import Clock
+from antiphon.core.ids import RoomId
+from antiphon.errors import (
+    EncryptionError,
+    HomeserverError,
+    HomeserverUnreachableError,
+    MatrixApiError,
+    TokenRevokedError,
+)
+from antiphon.telemetry import logger
+
+LONGEST_PAUSE_S = 60.0
+MOST_TRIES = 5
+
+NEVER = "io.antiphon.unreadable"
+"""The type given to a message that no key will ever open: it is skipped like any unknown type."""
+
+
+class RoomCipher:
+    """Implements `adapter.matrix.cipher.Cipher`."""
+
+    enabled = True
+
+    def __init__(
+        self,
+        crypto: Crypto,
+        facts: RoomFacts,
+        me: str,
+        clock: Clock,
+        *,
+        only_cross_signed: bool,
+    ):
+        self._crypto = crypto
+        self._facts = facts
+        self._me = me
+        self._clock = clock
+        self._only_cross_signed = only_cross_signed
+        self._wake: Callable[[], None] = lambda: None
+        self._owed = asyncio.Event()
+        self._owed.set()
+        self._log = logger("matrix.crypto")
+
+    def on_keys(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    async def run(self) -> None:
+        pause = 1.0
+        while True:
+            await self._owed.wait()
+            self._owed.clear()
+            try:
+                settled = await self._crypto.settle()
+            except HomeserverError as error:
+                if isinstance(error, TokenRevokedError):
+                    raise
+                self._log.warning("keys_not_settled", error=error.message, again_in_s=pause)
+                await woken_within(self._owed, pause, self._clock)
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+                self._owed.set()
+            else:
+                pause = 1.0
+                self._tell(settled.problems, settled.changed)
+
+    async def received(self, response: SyncResponse) -> None:
+        self._facts.note(response)
+        got = await self._crypto.received(
+            response.to_device,
+            response.device_lists_changed,
+            response.device_lists_left,
+            response.one_time_key_counts,
+            response.unused_fallback_key_types,
+        )
+        self._tell(got.problems, ())
+        if got.keys or got.withheld:
+            self._wake()
+        self._owed.set()
+
+    async def readable(self, room_id: RoomId, events: Sequence[Event]) -> tuple[Event, ...]:
+        sealed = [event for event in events if self._is_for_us(event)]
+        if not sealed:
+            return tuple(events)
+        found = await self._crypto.decrypt_all(
+            room_id, [msgspec.to_builtins(event) | {"room_id": room_id} for event in sealed]
+        )
+        opened = {
+            event.event_id: self._opened(room_id, event, result)
+            for event, result in zip(sealed, found, strict=True)
+        }
+        return tuple(opened.get(event.event_id, event) for event in events)
+
+    async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
+        for _ in range(MOST_TRIES):
+            facts = await self._facts.of(room_id)
+            try:
+                ready = await self._crypto.ready(room_id, facts.readers, facts.settings)
+            except MatrixApiError as error:
+                # Of keys, not of the room: it says nothing about whether we may write there.
+                raise HomeserverUnreachableError(
+                    f"The keys of the room can't be given to its members now: {error.message}"
+                ) from error
+            self._tell(ready.problems, ready.changed)
+            with suppress(EncryptionError):  # its session was replaced in between
+                sealed = await self._crypto.encrypt(room_id, event_type, content)
+                return Sealed(ENCRYPTED, sealed)
+        raise HomeserverUnreachableError("The keys of the room change faster than we can write.")
+
+    def _tell(self, problems: Sequence[Problem], changed: Sequence[ChangedIdentity]) -> None:
+        for problem in problems:
+            self._log.warning(
+                "key_problem",
+                code=problem.code,
+                detail=problem.detail,
+                user=problem.user_id or None,
+                device=problem.device_id or None,
+            )
+        for identity in changed:
+            self._log.warning("identity_changed", user=identity.user_id)
+
+    def _is_for_us(self, event: Event) -> bool:
+        """Not our own: their marks are readable, and nothing else of them is needed."""
+        return event.type == ENCRYPTED and event.sender != self._me and bool(event.content)
+
+    def _opened(self, room_id: RoomId, event: Event, result: Decrypted | Unreadable) -> Event:
+        if isinstance(result, Unreadable):
+            self._log.warning(
+                "unreadable",
+                room=room_id,
+                event_id=event.event_id,
+                reason=result.reason,
+                code=result.code or None,
+                detail=result.detail or None,
+                session=result.session_id or None,
+            )
+            return event if result.may_pass else msgspec.structs.replace(event, type=NEVER)
+        if self._only_cross_signed and result.trust not in ("own", "cross-signed"):
+            self._log.warning(
+                "sender_not_trusted",
+                room=room_id,
+                event_id=event.event_id,
+                trust=result.trust,
+                hint="only devices that their owner has verified are listened to "
+                "([matrix] only_cross_signed)",
+            )
+            return msgspec.structs.replace(event, type=NEVER)
+        return msgspec.structs.replace(event, type=result.type, content=result.content, sealed=True)
