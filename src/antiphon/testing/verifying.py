@@ -4,10 +4,23 @@ owns: it may deliver, hold back, repeat and change what it carries.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from antiphon.adapter.matrix.crypto import unpadded, verification, verification_opening
-from antiphon.adapter.matrix.crypto.sas import Ephemeral, KeyAgreement, ShortAuth
+from antiphon.adapter.matrix.crypto.sas import (
+    MAC_V2,
+    Ephemeral,
+    KeyAgreement,
+    Shared,
+    ShortAuth,
+    emoji_of,
+)
 from antiphon.adapter.matrix.crypto.verification_messages import Keys, Message, Outgoing
 from antiphon.adapter.matrix.crypto.verification_state import (
     Cancelled,
@@ -32,6 +45,51 @@ def made_up_keys(user_id: str, device_id: str, seed: int, *, master: bool = True
     key = unpadded.encode(bytes([seed]) * 32)
     master_key = unpadded.encode(bytes([seed, seed + 1]) * 16) if master else None
     return Keys(user_id, device_id, key, master_key)
+
+
+class FixedAgreement:
+    """A key agreement with a given private key, by the words of the specification: a second
+    implementation beside vodozemac's, and the means to replay a recorded verification."""
+
+    def __init__(self, private: bytes):
+        self._private = X25519PrivateKey.from_private_bytes(private)
+        self.public = unpadded.encode(self._private.public_key().public_bytes_raw())
+        self.shared: Shared | None = None
+
+    def agree(self, their_public: str) -> Shared:
+        theirs = X25519PublicKey.from_public_bytes(unpadded.decode(their_public) or b"")
+        self.shared = _FixedShared(self._private.exchange(theirs))
+        return self.shared
+
+
+class _FixedShared:
+    def __init__(self, secret: bytes):
+        self._secret = secret
+
+    def _derive(self, size: int, info: str) -> bytes:
+        return HKDF(hashes.SHA256(), size, salt=None, info=info.encode()).derive(self._secret)
+
+    def short_auth(self, info: str) -> ShortAuth:
+        number = int.from_bytes(self._derive(6, info))
+        emoji = emoji_of(bytes(number >> 42 - 6 * place & 63 for place in range(7)))
+        first, second, third = ((number >> shift & 8191) + 1000 for shift in (35, 22, 9))
+        return ShortAuth(emoji, (first, second, third))
+
+    def mac(self, method: str, text: str, info: str) -> str:
+        mac = hmac.digest(self._derive(32, info), text.encode(), hashlib.sha256)
+        return unpadded.encode(mac) if method == MAC_V2 else libolm_base64(mac)
+
+
+def libolm_base64(data: bytes) -> str:
+    """The old MAC method's base64: libolm wrote the letters over the bytes that it had yet to
+    read."""
+    size = len(unpadded.encode(data))
+    both = bytearray(data.ljust(size + 4, b"\0"))
+    for group in range((len(data) + 2) // 3):
+        chunk = bytes(both[3 * group : min(3 * group + 3, len(data))])
+        letters = unpadded.encode(chunk).encode()
+        both[4 * group : 4 * group + len(letters)] = letters
+    return both[:size].decode()
 
 
 class Person:
