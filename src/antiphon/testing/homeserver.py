@@ -232,7 +232,14 @@ class FakeHomeserver:
                 waker.set_result(None)
 
     def sync_body(
-        self, user_id: str, device_id: str, since: int | None, limit: int, *, full_state: bool
+        self,
+        user_id: str,
+        device_id: str,
+        since: int | None,
+        limit: int,
+        *,
+        full_state: bool,
+        mail_since: int | None,
     ) -> tuple[bytes, bool]:
         """The body of a sync answer as it is now, and whether it has any news."""
         if self._stale.get(user_id):
@@ -240,7 +247,9 @@ class FakeHomeserver:
         if self.timeline_limit is not None:
             limit = self.timeline_limit
         body = self.rooms.sync(user_id, device_id, since, limit, full_state=full_state)
-        mail = self.keys.collect(user_id, device_id, since)
+        mail, end = self.keys.collect(user_id, device_id, mail_since)
+        if end is not None:
+            body["next_batch"] += f"_{end}"
         if mail:
             body["to_device"] = {"events": mail}
         lists = {} if since is None else self.keys.lists(user_id, since)

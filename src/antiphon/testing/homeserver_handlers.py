@@ -61,13 +61,24 @@ class Call:
         token = self.query.get(name)
         if token is None:
             return None
-        if not token.startswith("s") or not token[1:].isdigit():
-            raise RefusedError(400, "M_INVALID_PARAM")
-        return int(token[1:])
+        return int(_places(token)[0])
+
+    def mail_position(self, name: str) -> int | None:
+        """Up to where a token says that to-device messages have come."""
+        token = self.query.get(name)
+        return None if token is None else int(_places(token)[-1])
 
     def page_size(self) -> int:
         """The limit that the query asks for."""
         return min(int(self.query.get("limit", "10")), 1000)
+
+
+def _places(token: str) -> list[str]:
+    """`s7`, or `s7_5` when of the to-device messages only those up to 5 have come."""
+    places = token[1:].split("_")
+    if not token.startswith("s") or len(places) > 2 or not all(p.isdecimal() for p in places):
+        raise RefusedError(400, "M_INVALID_PARAM")
+    return places
 
 
 Handle = Callable[[Call], Awaitable[Any]]
@@ -100,7 +111,10 @@ async def _login(call: Call) -> Any:
     if call.server.passwords.get(user_id) != call.body.get("password"):
         raise RefusedError(403, "M_FORBIDDEN")
     device_id = call.body.get("device_id") or f"NEW{len(call.server.requests)}"
+    is_new = device_id not in call.server.keys.devices.get(user_id, {})
     token = call.server.token(user_id, device_id)
+    if is_new:
+        call.server.keys.changed(user_id)
     device = call.server.keys.device(user_id, device_id)
     device.name = call.body.get("initial_device_display_name", device.name)
     return {"user_id": user_id, "device_id": device_id, "access_token": token.reveal()}
@@ -117,7 +131,7 @@ async def _whoami(call: Call) -> Any:
 
 
 async def _sync(call: Call) -> Any:
-    server, since = call.server, call.position("since")
+    server, since, mail_since = call.server, call.position("since"), call.mail_position("since")
     limit = 10
     chosen = call.query.get("filter", "")
     if chosen.startswith("{"):
@@ -129,7 +143,9 @@ async def _sync(call: Call) -> Any:
     while True:
         if call.token not in server.tokens:
             raise RefusedError(401, "M_UNKNOWN_TOKEN")
-        body, news = server.sync_body(call.user_id, call.device_id, since, limit, full_state=full)
+        body, news = server.sync_body(
+            call.user_id, call.device_id, since, limit, full_state=full, mail_since=mail_since
+        )
         remaining = deadline - loop.time()
         if news or since is None or remaining <= 0:
             return body

@@ -12,6 +12,8 @@ from antiphon.testing.homeserver_rooms import Rooms, StreamEvent
 from antiphon.testing.homeserver_signing import Signing
 
 MOST_TO_DEVICE_BYTES = 65_536
+MOST_MESSAGES = 100
+"""To-device messages in one answer of /sync."""
 _NEAR = frozenset({"join", "invite", "knock"})
 
 
@@ -79,7 +81,7 @@ class Keys:
         """Ends a device with its keys and its messages, as a logout does."""
         device = self.devices.get(user_id, {}).pop(device_id, None)
         self.mail[user_id] = [m for m in self.mail.get(user_id, []) if m[1] != device_id]
-        if device is not None and device.keys is not None:
+        if device is not None:
             self.changed(user_id)
 
     def changed(self, user_id: str, *, told: str | None = None) -> None:
@@ -178,12 +180,18 @@ class Keys:
             place = self._rooms.add_raw("", None).position
             self.mail.setdefault(user_id, []).append((place, None, message))
 
-    def collect(self, user_id: str, device_id: str, since: int | None) -> list[dict[str, Any]]:
-        """The messages for a device. Those up to `since` have come there, and are gone."""
+    def collect(
+        self, user_id: str, device_id: str, since: int | None
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """The first messages for a device, and where they end if there are more. Those up to
+        `since` have come there, and are gone."""
         mine = [m for m in self.mail.get(user_id, []) if m[1] in (None, device_id)]
         gone = [m for m in mine if since is not None and m[0] <= since]
         self.mail[user_id] = [m for m in self.mail.get(user_id, []) if m not in gone]
-        return [message for place, _, message in mine if since is None or place > since]
+        rest = [m for m in mine if m not in gone]
+        shown = rest[:MOST_MESSAGES]
+        end = shown[-1][0] if len(shown) < len(rest) else None
+        return [message for _, _, message in shown], end
 
     # Device lists
 

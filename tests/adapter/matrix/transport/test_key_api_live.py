@@ -163,6 +163,16 @@ async def test_a_change_of_keys_is_told_to_who_shares_a_room(world: World, encry
     assert (await sync(ada)).device_lists_changed == ()
 
 
+async def test_a_login_and_a_logout_change_the_list_without_any_keys(world: World) -> None:
+    ada, bot = await world.user("ada"), await world.user("bot")
+    await world.together(ada, bot)
+    since = await caught_up(ada)
+    other = await world.another_device(bot)
+    response = await told(ada, since, bot.user_id)
+    await other.client.logout()
+    await told(ada, response.next_batch, bot.user_id)
+
+
 async def test_our_own_keys_are_told_to_us_too(world: World) -> None:
     bot = await world.user("bot")
     since = await caught_up(bot)
@@ -220,6 +230,23 @@ async def test_a_message_reaches_the_devices_it_is_for_once(world: World) -> Non
     assert (await sync(other, other_at)).to_device == (message(2),)
     assert (await sync(bot, first.next_batch)).to_device == ()
     assert (await uncached(bot, at)).to_device == ()
+
+
+async def test_many_messages_come_in_portions_until_an_answer_is_empty(world: World) -> None:
+    """Synapse gives at most 100 with one answer, so who stops early has not all of the keys."""
+    ada, bot = await world.user("ada"), await world.user("bot")
+    since = await caught_up(bot)
+    for number in range(120):
+        to = {bot.user_id: {bot.device_id: {"n": number}}}
+        await ada.client.keys.send_to_device("org.test", f"t{number}", to)
+    got: list[int] = []
+    portions: list[int] = []
+    while not (response := await sync(bot, since)).empty:
+        got += [message["content"]["n"] for message in response.to_device]
+        portions.append(len(response.to_device))
+        since = response.next_batch
+    assert got == list(range(120))
+    assert portions == [100, 20]
 
 
 async def test_a_message_that_is_too_large_fails_the_whole_request(world: World) -> None:

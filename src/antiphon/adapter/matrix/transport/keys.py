@@ -124,7 +124,8 @@ class KeyApi:
 
     async def keys_changes(self, from_token: str, to_token: str) -> DeviceLists:
         """Whose device lists changed between two sync tokens, for when a `since` could not be
-        used. Spec: "Key management API", GET /keys/changes."""
+        used. Spec: "Key management API", GET /keys/changes. Synapse ignores `to_token` (measured):
+        later changes are named too, and then again by the sync that brings them."""
         answer = await self._http.ask(
             "say whose keys changed",
             "GET",

@@ -39,12 +39,14 @@ class LeftRoom(msgspec.Struct, frozen=True):
 
 class SyncResponse(msgspec.Struct, frozen=True):
     """One answer of `/sync`. `next_batch` is the cursor to store with what is in here.
+    `to_device` holds the first messages that wait (Synapse: 100), oldest first.
 
     An invited room whose state can't be read is still there, with what could be read of it.
 
     Of encryption (spec: "Extensions to /sync" of end-to-end encryption): `device_lists_changed`
     are users whose keys must be asked for again, `device_lists_left` those who share no room with
-    us any more (both never in the answer to a first sync); `one_time_key_counts` is what is left
+    us any more (both never in the answer to a first sync; Synapse tells of rooms without
+    encryption too, of ourselves, and of logins and logouts); `one_time_key_counts` is what is left
     of our own keys by algorithm, in every answer of Synapse; `unused_fallback_key_types` are the
     algorithms whose fallback key nobody has used, None where the homeserver did not say. A count
     that is missing is no zero: no answer about an algorithm says nothing about it. Synapse answers
