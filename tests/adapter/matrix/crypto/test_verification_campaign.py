@@ -72,6 +72,7 @@ class World:
     def __init__(self, alice: Person, bob: Person):
         self.people = (alice, bob)
         self.past: list[tuple[Person, Message]] = []
+        self.agreed: list[Person] = []
 
     def act(self, action: tuple[Any, ...]) -> None:
         kind, first, *rest = action
@@ -111,6 +112,8 @@ class World:
     def _decide(self, person: Person, decision: Decision) -> None:
         if decision is Decision.MATCH and not self._same():
             decision = Decision.MISMATCH  # people look
+        if decision is Decision.MATCH:
+            self.agreed.append(person)
         person.decide(decision)
 
     def _behave(self, person: Person) -> None:
@@ -131,6 +134,7 @@ class World:
             if verified is None:
                 continue
             theirs = real[person.believes.device_id]
+            assert person in self.agreed
             assert self._same()
             assert (verified.user_id, verified.device_id) == (theirs.user_id, theirs.device_id)
             assert verified.device_key in (None, theirs.device_key)

@@ -1,8 +1,12 @@
-"""A verification takes ten minutes at most, and two without a message."""
+"""A verification takes ten minutes at most, and two without a message; nothing comes too early or
+twice in its last steps."""
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from antiphon.adapter.matrix.crypto import verification
+from antiphon.adapter.matrix.crypto.verification_messages import Message
 from antiphon.adapter.matrix.crypto.verification_state import Cancelled, Decision
 from antiphon.testing.verifying import Person, comparing, exchange, made_up_keys
 
@@ -50,3 +54,26 @@ def test_a_late_message_comes_too_late() -> None:
     assert alice.cancelled is not None
     assert alice.cancelled.code == "m.timeout"
     assert alice.verified is None
+
+
+def test_their_done_before_our_person_decided_cancels() -> None:
+    """Their MACs alone are not enough: nobody here has compared anything."""
+    alice, bob = comparing(*_pair())
+    bob.decide(Decision.MATCH)
+    exchange(alice, bob)
+    assert alice.state is not None
+    assert alice.state.checked is not None
+    alice.receive(Message("m.key.verification.done", BOB.user_id, {"transaction_id": "txn"}))
+    assert alice.cancelled is not None
+    assert alice.cancelled.code == "m.unexpected_message"
+    assert alice.verified is None
+
+
+def test_a_second_mac_cancels() -> None:
+    alice, bob = comparing(*_pair())
+    bob.decide(Decision.MATCH)
+    mac = bob.carry(bob.sent[-1])
+    exchange(alice, bob)
+    alice.receive(replace(mac, content=mac.content | {"x": 1}))
+    assert alice.cancelled is not None
+    assert alice.cancelled.code == "m.unexpected_message"
