@@ -144,7 +144,9 @@ def test_keys_made_here_are_known_as_the_published_ones() -> None:
 
 
 def test_signs_the_own_device_and_the_chain_holds() -> None:
-    body = cross_signing.sign_device(_alice(), DEVICE | {"unsigned": {"device_display_name": "x"}})
+    body = cross_signing.sign_device(
+        _alice(), DEVICE | {"unsigned": {"device_display_name": "x"}}, DEVICE_KEY
+    )
     signed_device = body[ALICE]["test_device"]
     assert list(signed_device["signatures"][ALICE]) == [f"ed25519:{SELF_SIGNING}"]
     assert "unsigned" not in signed_device
@@ -154,13 +156,13 @@ def test_signs_the_own_device_and_the_chain_holds() -> None:
 
 def test_a_device_of_somebody_else_is_not_signed() -> None:
     with pytest.raises(EncryptionError):
-        cross_signing.sign_device(_bob(), DEVICE)
+        cross_signing.sign_device(_bob(), DEVICE, DEVICE_KEY)
 
 
 def test_a_chain_with_a_foreign_link_does_not_hold() -> None:
     """A self-signing key that the master key has not signed proves no device."""
     mallory = cross_signing.new_cross_signing_keys(ALICE)
-    device = cross_signing.sign_device(mallory, DEVICE)[ALICE]["test_device"]
+    device = cross_signing.sign_device(mallory, DEVICE, DEVICE_KEY)[ALICE]["test_device"]
     theirs = cross_signing.signing_keys_upload(mallory)
     mixed = _found(_alice(), self_signing_key=theirs["self_signing_key"])
     assert mixed.self_signing is None
@@ -169,7 +171,7 @@ def test_a_chain_with_a_foreign_link_does_not_hold() -> None:
 
 
 def test_a_device_that_was_changed_after_it_was_signed_is_not_trusted() -> None:
-    device = cross_signing.sign_device(_alice(), DEVICE)[ALICE]["test_device"]
+    device = cross_signing.sign_device(_alice(), DEVICE, DEVICE_KEY)[ALICE]["test_device"]
     changed = device | {"keys": device["keys"] | {"ed25519:test_device": MASTER}}
     assert not identity.device_is_signed(_found(_alice()), changed)
     assert not identity.device_is_signed(_found(_alice()), device | {"user_id": BOB})
@@ -180,7 +182,8 @@ def test_a_device_with_the_name_of_a_cross_signing_key_is_refused() -> None:
     own = _found(_alice())
     assert identity.collides(own, ["DEVICE", SELF_SIGNING])
     assert not identity.collides(own, ["DEVICE"])
-    device = cross_signing.sign_device(_alice(), DEVICE | {"device_id": MASTER})[ALICE][MASTER]
+    named = DEVICE | {"device_id": MASTER, "keys": {f"ed25519:{MASTER}": DEVICE_KEY}}
+    device = cross_signing.sign_device(_alice(), named, DEVICE_KEY)[ALICE][MASTER]
     assert not identity.device_is_signed(own, device)
 
 
@@ -188,7 +191,7 @@ def test_a_user_is_verified_by_our_user_signing_key_alone() -> None:
     alice, bob = _alice(), _bob()
     own, theirs = _found(alice), _found(bob)
     assert not identity.user_is_verified(own, MASTER, theirs)
-    body = cross_signing.sign_user(alice, theirs.master_key)
+    body = cross_signing.sign_user(alice, theirs.master_key, theirs.master)
     verified = _found(bob, master_key=body[BOB][bob.master.public])
     assert identity.user_is_verified(own, MASTER, verified)
     assert not identity.user_is_verified(own, bob.master.public, verified)
@@ -213,7 +216,16 @@ def test_only_another_persons_master_key_is_signed() -> None:
         PUBLISHED["self_signing_key"],
     ):
         with pytest.raises(EncryptionError):
-            cross_signing.sign_user(_alice(), master_key)
+            cross_signing.sign_user(_alice(), master_key, MASTER)
+
+
+def test_only_the_key_that_was_verified_is_signed() -> None:
+    """The homeserver may have exchanged it since."""
+    bob, other = _found(_bob()), _found(_bob())
+    with pytest.raises(EncryptionError):
+        cross_signing.sign_user(_alice(), bob.master_key, other.master)
+    with pytest.raises(EncryptionError, match="another key"):
+        cross_signing.sign_device(_alice(), DEVICE, MASTER)
 
 
 def test_a_changed_master_key_is_told() -> None:
@@ -269,7 +281,7 @@ def test_a_seed_of_another_size_is_refused() -> None:
 
 def test_what_has_no_canonical_form_is_not_signed() -> None:
     with pytest.raises(EncryptionError, match="can't be signed"):
-        cross_signing.sign_device(_alice(), DEVICE | {"algorithms": [0.5]})
+        cross_signing.sign_device(_alice(), DEVICE | {"algorithms": [0.5]}, DEVICE_KEY)
 
 
 def test_seeds_are_not_shown() -> None:

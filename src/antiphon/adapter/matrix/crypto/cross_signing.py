@@ -113,31 +113,48 @@ def signing_keys_upload(
     return body
 
 
-def sign_device(keys: CrossSigningKeys, device_keys: Mapping[str, Any]) -> dict[str, Any]:
+def sign_device(
+    keys: CrossSigningKeys, device_keys: Mapping[str, Any], device_key: str
+) -> dict[str, Any]:
     """Body of POST /keys/signatures/upload by which our self-signing key signs one of our own
-    devices, as /keys/query gave it.
+    devices.
+
+    Args:
+        keys: our keys.
+        device_keys: as /keys/query gave them, or as they were uploaded.
+        device_key: the Ed25519 key that is known to be the device's: this process's own, or one
+            that was verified.
 
     Raises:
-        EncryptionError: it is somebody else's device, or malformed.
+        EncryptionError: it is somebody else's device, one with another key, or malformed.
     """
-    device_id = device_keys.get("device_id")
+    device_id, public = device_keys.get("device_id"), device_keys.get("keys")
     if device_keys.get("user_id") != keys.user_id or not isinstance(device_id, str):
         raise EncryptionError("A device is signed only by its own account.")
+    if not isinstance(public, dict) or public.get(key_id(device_id)) != device_key:
+        raise EncryptionError("The device has another key than the one that is to be signed.")
     return _upload(keys.user_id, device_id, device_keys, keys.user_id, keys.self_signing)
 
 
-def sign_user(keys: CrossSigningKeys, their_master_key: Mapping[str, Any]) -> dict[str, Any]:
+def sign_user(
+    keys: CrossSigningKeys, their_master_key: Mapping[str, Any], verified: str
+) -> dict[str, Any]:
     """Body of POST /keys/signatures/upload by which our user-signing key signs another person's
-    master key, as /keys/query gave it. Only after that very key was verified (SAS).
+    master key.
+
+    Args:
+        keys: our keys.
+        their_master_key: as /keys/query gave it.
+        verified: the public master key that was verified (`Verified.master_key`).
 
     Raises:
-        EncryptionError: it is no other person's master key.
+        EncryptionError: it is no other person's master key, or another one than was verified.
     """
     user_id = their_master_key.get("user_id")
     if not isinstance(user_id, str) or user_id == keys.user_id:
         raise EncryptionError("This is no master key of another person.")
     public = only_key(their_master_key, user_id, "master")
-    if public is None:
+    if public is None or public != verified:
         raise EncryptionError("This is no master key of another person.")
     return _upload(user_id, public, their_master_key, keys.user_id, keys.user_signing)
 
