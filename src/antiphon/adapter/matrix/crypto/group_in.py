@@ -39,8 +39,10 @@ class _Event(msgspec.Struct, frozen=True):
     message: vodozemac.MegolmMessage
     relates_to: Any
 
-    def unreadable(self, reason: Reason, detail: str, code: str = "") -> Unreadable:
-        return Unreadable(reason, detail, code, self.session_id, self.claimed)
+    def unreadable(
+        self, reason: Reason, detail: str, code: str = "", *, may_pass: bool = False
+    ) -> Unreadable:
+        return Unreadable(reason, detail, code, self.session_id, self.claimed, may_pass)
 
 
 def decrypt(
@@ -62,6 +64,9 @@ def decrypt(
             return found
         first = first or found
     assert first is not None
+    vouched = any(row.source in VOUCHED and row.user_id == event.sender for row in rows)
+    if not vouched and first.reason in ("bad_mac", "wrong_sender"):
+        return msgspec.structs.replace(first, may_pass=True)
     return first
 
 
@@ -88,10 +93,10 @@ def _read(room_id: str, raw: Mapping[str, Any]) -> _Event | Unreadable:
 def _no_key(connection: Connection, event: _Event) -> Unreadable:
     code = withheld.code(connection, event.room_id, event.session_id, event.sender)
     if code is not None:
-        return event.unreadable("withheld", "its sender gives us no key", code)
+        return event.unreadable("withheld", "its sender gives us no key", code, may_pass=True)
     if inbound_groups.in_another_room(connection, event.room_id, event.session_id):
-        return event.unreadable("wrong_room", "its session belongs to another room")
-    return event.unreadable("no_key", "its key has not come")
+        return event.unreadable("wrong_room", "its session belongs to another room", may_pass=True)
+    return event.unreadable("no_key", "its key has not come", may_pass=True)
 
 
 def _with(
@@ -102,7 +107,8 @@ def _with(
     if index < row.first_index:
         code = withheld.code(connection, event.room_id, event.session_id, event.sender)
         detail = f"the session is known from message {row.first_index} on, this is {index}"
-        return event.unreadable("withheld" if code else "no_key", detail, code or "")
+        reason: Reason = "withheld" if code else "no_key"
+        return event.unreadable(reason, detail, code or "", may_pass=True)
     try:
         plaintext = pickles.open_inbound(vault, row.pickle).decrypt(event.message).plaintext
     except ValueError as error:

@@ -24,7 +24,7 @@ Reason = Literal[
     "wrong_sender",
     "malformed",
 ]
-"""Why a message can't be read. The first two may pass when a key comes."""
+"""Why a message can't be read."""
 
 
 class Me(msgspec.Struct, frozen=True):
@@ -115,18 +115,15 @@ class Decrypted(msgspec.Struct, frozen=True):
 
 class Unreadable(msgspec.Struct, frozen=True):
     """A message that can't be read. `code`: of `withheld`, what the sender said; `session_id` and
-    `sender_key` are empty where the event does not name them."""
+    `sender_key` are empty where the event does not name them. `may_pass`: a key that comes later
+    may make it readable (what we know of its session is not from its sender)."""
 
     reason: Reason
     detail: str = ""
     code: str = ""
     session_id: str = ""
     sender_key: str = ""
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether a key that comes later may make it readable."""
-        return self.reason in ("no_key", "withheld", "wrong_room")
+    may_pass: bool = False
 
 
 class RoomSettings(msgspec.Struct, frozen=True):
