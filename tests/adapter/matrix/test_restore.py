@@ -189,7 +189,7 @@ async def test_what_was_to_be_taken_back_in_a_room_still_is(home: Home) -> None:
     row = ("r1", "t1", home.room, event["event_id"])
     home.change(
         "matrix",
-        "INSERT INTO outbox VALUES (?, ?, ?, 0, 'redact', ?, 'DEVICE', 'pending', NULL, 1)",
+        "INSERT INTO outbox VALUES (?, ?, ?, 0, 'redact', ?, 'DEVICE', 'pending', NULL, 1, 0)",
         *row,
     )
     await home.restore(path)

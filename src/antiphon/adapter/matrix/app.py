@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib.util import find_spec
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from antiphon.adapter.matrix.backup import marker
-from antiphon.adapter.matrix.cipher import Cipher, NoCipher
+from antiphon.adapter.matrix.ciphers import cipher_of
 from antiphon.adapter.matrix.journal.journal import (
     MIGRATIONS,
     Account,
@@ -41,7 +40,6 @@ from antiphon.telemetry import logger
 SURFACE = "matrix"
 LONGEST_PAUSE_S = 60.0
 LOCK_POLL_S = 0.2
-ENCRYPTION_NEEDS = ("vodozemac", "cryptography")
 
 T = TypeVar("T")
 
@@ -105,28 +103,6 @@ async def run(
             until_idle=until_idle,
             cipher=cipher,
         )
-
-
-@asynccontextmanager
-async def cipher_of(
-    matrix: MatrixSettings,
-    state: Path,
-    client: MatrixClient,
-    user_id: str,
-    device_id: str,
-    clock: Clock,
-) -> AsyncIterator[Cipher]:
-    """Encryption, where it is installed and not switched off."""
-    if not matrix.encryption:
-        yield NoCipher()
-    elif any(find_spec(name) is None for name in ENCRYPTION_NEEDS):
-        logger("matrix").info("no_encryption", hint="install antiphon[e2ee] for encrypted rooms")
-        yield NoCipher()
-    else:
-        from antiphon.adapter.matrix.crypto.opening import open_cipher
-
-        async with open_cipher(matrix, state, client, user_id, device_id, clock) as cipher:
-            yield cipher
 
 
 async def _locked(state: Path, clock: Clock) -> StateLock:

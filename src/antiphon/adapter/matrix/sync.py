@@ -113,11 +113,12 @@ class SyncLoop:
     async def _once(self, timeout_ms: int) -> bool:
         """One sync, journalled and handed on; whether it brought nothing new."""
         since = await self._journal.read(inbound.cursor)
-        number = self._watch.begin()
+        number, began = self._watch.begin(), self._clock.monotonic()
         response = await self._asked(since, timeout_ms)
         await self._commit(response, since)
         self._watch.committed(number)
-        if response.next_batch == since and not response.empty:
+        at_once = timeout_ms > 0 and self._clock.monotonic() - began < 1.0
+        if response.next_batch == since and (at_once or not response.empty):
             # A broken server or cache that repeats itself must not make a hot loop.
             await self._clock.sleep(1.0)
         return response.empty and since is not None

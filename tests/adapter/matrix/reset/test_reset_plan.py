@@ -46,7 +46,7 @@ def known(*, server: bool = True, resumes: bool = False) -> Known:
         user_id=ME,
         device_id="DEV",
         state_folder="/state",
-        login_file="/state/matrix-login.json",
+        device_files=("/state/matrix-login.json",),
         held=(
             held(HERE, "join", 3, "t1"),
             held(GONE, "leave", 1, "t3"),
@@ -99,7 +99,7 @@ def test_memory_and_device_are_kept_or_not_as_asked() -> None:
 def test_a_plan_says_each_room_and_no_control_characters() -> None:
     """A room's name is what somebody typed."""
     evil = RoomSight(HERE, "Ops\x1b[2J\n  Stays: all \u202e" + "x" * 100, ("@ada:hs\x07",))
-    plan = make_plan(SERVER, Known(ME, "DEV", "/state", None, (), (), (evil,)))
+    plan = make_plan(SERVER, Known(ME, "DEV", "/state", (), (), (), (evil,)))
     text = "\n".join(plan_lines(plan))
     assert "\x1b" not in text
     assert "\x07" not in text

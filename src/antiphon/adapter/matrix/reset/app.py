@@ -12,7 +12,7 @@ import msgspec
 
 from antiphon.adapter.matrix import reconcile
 from antiphon.adapter.matrix.app import SURFACE, known_account
-from antiphon.adapter.matrix.cipher import NoCipher
+from antiphon.adapter.matrix.ciphers import KEY_FILES, cipher_of
 from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import forgetting
 from antiphon.adapter.matrix.journal.inbound import Committed
@@ -126,7 +126,7 @@ async def reset(
         )
         known = looked.known
         if options.mode is Mode.LOCAL_ONLY and looked.client is not None:
-            await _catch_up(looked, journal, matrix, clock)
+            await _catch_up(looked, journal, matrix, state, clock)
         known = msgspec.structs.replace(
             known,
             held=await journal.read(forgetting.held),
@@ -218,7 +218,11 @@ async def _look(
         user_id=me,
         device_id=device_id,
         state_folder=str(state),
-        login_file=str(state / login.FILE_NAME) if stored is not None else None,
+        device_files=tuple(
+            str(state / name)
+            for name in (*KEY_FILES, login.FILE_NAME)
+            if not name.endswith(("-wal", "-shm")) and (state / name).exists()
+        ),
         held=await peek(url, MIGRATIONS, forgetting.held) or (),
         chats=await look_at_chats(general, SURFACE, me),
         server=rooms,
@@ -256,34 +260,30 @@ async def _signed_in(
     return made
 
 
-async def _catch_up(looked: Looked, journal: Journal, matrix: MatrixSettings, clock: Clock) -> None:
-    """Reads what was said until now, so that it is from before the reset, whoever said it."""
-    assert looked.client is not None
-    intake = Intake(
-        looked.me,
-        looked.device_id,
-        AllowList(matrix.allow),
-        STANDARD,
-        answers_edits=matrix.answer_edits,
-    )
+async def _catch_up(
+    looked: Looked, journal: Journal, matrix: MatrixSettings, state: Path, clock: Clock
+) -> None:
+    """Reads what was said until now, so that it is from before the reset, whoever said it. What is
+    for the device goes to its keys as at any time: the homeserver gives it once."""
+    me, device, client = looked.me, looked.device_id, looked.client
+    assert client is not None
 
     async def nobody(_: Committed) -> None:
         """Nothing is worked on."""
 
-    sync = SyncLoop(
-        looked.me,
-        looked.client,
-        journal,
-        intake,
-        Metrics(),
-        clock,
-        SyncWatch(),
-        nobody,
-        NoCipher(),
-    )
-    report = Report(user_id=looked.me, device_id=looked.device_id)
-    await sync.catch_up()
-    await reconcile.settle(looked.client, journal, intake, clock, report, nobody)
+    async with cipher_of(matrix, state, client, me, device, clock) as cipher:
+        intake = Intake(
+            me,
+            device,
+            AllowList(matrix.allow),
+            STANDARD,
+            answers_edits=matrix.answer_edits,
+            decrypts=cipher.enabled,
+        )
+        sync = SyncLoop(me, client, journal, intake, Metrics(), clock, SyncWatch(), nobody, cipher)
+        report = Report(user_id=me, device_id=device)
+        await sync.catch_up()
+        await reconcile.settle(client, journal, intake, clock, report, nobody)
 
 
 async def _log_out(client: MatrixClient | None, state: Path) -> bool:
@@ -297,6 +297,7 @@ async def _log_out(client: MatrixClient | None, state: Path) -> bool:
             raise
         except HomeserverError:
             done = True  # it does not know this login any more
-    (state / login.FILE_NAME).unlink(missing_ok=True)
+    for name in (*KEY_FILES, login.FILE_NAME):  # in this order: the login says whose keys they are
+        (state / name).unlink(missing_ok=True)
     crash_point("reset.logged_out")
     return done

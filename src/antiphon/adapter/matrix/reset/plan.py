@@ -93,7 +93,7 @@ class Known(msgspec.Struct, frozen=True):
     user_id: str
     device_id: str | None
     state_folder: str
-    login_file: str | None
+    device_files: tuple[str, ...]
     held: tuple[RoomHeld, ...]
     chats: tuple[KeptChat, ...]
     server: tuple[RoomSight, ...] | None
@@ -127,7 +127,7 @@ def make_plan(options: Options, known: Known) -> Plan:
     for room in rooms:
         for name, count in room.rows.items():
             rows[name] = rows.get(name, 0) + count
-    removed = (known.login_file,) if options.include_device and known.login_file else ()
+    removed = known.device_files if options.include_device else ()
     return Plan(
         mode=options.mode,
         user_id=known.user_id,
@@ -189,9 +189,8 @@ def _room(
 def _stays(options: Options, known: Known) -> tuple[str, ...]:
     stays: list[str] = []
     if not options.include_device:
-        stays.append(
-            f"the login and its device {known.device_id}" if known.device_id else "the login"
-        )
+        device = f"its device {known.device_id}" if known.device_id else "its device"
+        stays.append(f"the login, {device} and the device's keys")
     if options.mode is Mode.LOCAL_ONLY:
         stays.append("membership in the rooms, and all that is written there")
     if options.rooms:
