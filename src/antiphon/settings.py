@@ -121,7 +121,9 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = True
     encryption: Annotated[
         bool,
-        _help("Whether encrypted rooms are read and written in, where the extra e2ee is installed."),
+        _help(
+            "Whether encrypted rooms are read and written in, where the extra e2ee is installed."
+        ),
     ] = True
     only_cross_signed: Annotated[
         bool,
