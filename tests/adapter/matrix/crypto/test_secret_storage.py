@@ -192,7 +192,7 @@ def test_a_malformed_description_is_refused(description: object) -> None:
     ],
 )
 def test_a_malformed_secret_is_refused(raw: object) -> None:
-    with pytest.raises(EncryptionError):
+    with pytest.raises(EncryptionError, match="malformed"):
         storage.decrypt_secret(_go(), storage.MASTER, {"encrypted": {GO_ID: raw}})
 
 

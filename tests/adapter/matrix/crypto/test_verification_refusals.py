@@ -14,8 +14,6 @@ from antiphon.adapter.matrix.crypto.verification_state import (
     Decision,
     Ignored,
     Phase,
-    ReadyToStart,
-    Received,
     Verification,
     Verified,
 )
@@ -106,6 +104,12 @@ OTHER_KEY = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08"
         ),
         (messages.ACCEPT, "bob", {"short_authentication_string": []}, "m.unknown_method"),
         (messages.ACCEPT, "bob", {"short_authentication_string": ["x"]}, "m.unknown_method"),
+        (
+            messages.ACCEPT,
+            "bob",
+            {"short_authentication_string": ["emoji", "x"]},
+            "m.unknown_method",
+        ),
         (messages.ACCEPT, "bob", {"commitment": 5}, "m.invalid_message"),
         (messages.KEY, "bob", {"key": OTHER_KEY}, "m.mismatched_commitment"),
         (messages.KEY, "bob", {"key": "short"}, "m.invalid_message"),
@@ -238,15 +242,3 @@ def test_a_device_can_not_speak_for_another() -> None:
     start = alice.carry(alice.sent.pop(), sender_device="OTHERDEVICE")
     assert isinstance(bob.receive(start), Ignored)
     assert _state(bob).phase is Phase.READY
-
-
-def test_steps_need_the_keys_of_the_device() -> None:
-    """A ready of a device that is not known yet can come again once it is."""
-    alice, bob = _pair()
-    alice.ask()
-    exchange(alice, bob)
-    bob.decide(Decision.ACCEPT)
-    ready = bob.carry(bob.sent.pop())
-    assert isinstance(alice.give(Received(ready, None)), Ignored)
-    assert isinstance(alice.give(Received(ready, OTHER)), Ignored)
-    assert alice.give(Received(ready, BOB)) == ReadyToStart()

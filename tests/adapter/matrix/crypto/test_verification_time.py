@@ -7,11 +7,18 @@ from msgspec.structs import replace
 
 from antiphon.adapter.matrix.crypto import verification
 from antiphon.adapter.matrix.crypto.verification_messages import Message
-from antiphon.adapter.matrix.crypto.verification_state import Cancelled, Decision
+from antiphon.adapter.matrix.crypto.verification_state import (
+    Cancelled,
+    Decision,
+    Ignored,
+    ReadyToStart,
+    Received,
+)
 from antiphon.testing.verifying import Person, comparing, exchange, made_up_keys
 
 ALICE = made_up_keys("@alice:example.org", "ALICEDEVICE", 1)
 BOB = made_up_keys("@bob:example.org", "BOBDEVICE", 3)
+OTHER = made_up_keys("@bob:example.org", "OTHERDEVICE", 5)
 
 
 def _pair() -> tuple[Person, Person]:
@@ -77,3 +84,15 @@ def test_a_second_mac_cancels() -> None:
     alice.receive(replace(mac, content=mac.content | {"x": 1}))
     assert alice.cancelled is not None
     assert alice.cancelled.code == "m.unexpected_message"
+
+
+def test_steps_need_the_keys_of_the_device() -> None:
+    """A ready of a device that is not known yet can come again once it is."""
+    alice, bob = _pair()
+    alice.ask()
+    exchange(alice, bob)
+    bob.decide(Decision.ACCEPT)
+    ready = bob.carry(bob.sent.pop())
+    assert isinstance(alice.give(Received(ready, None)), Ignored)
+    assert isinstance(alice.give(Received(ready, OTHER)), Ignored)
+    assert alice.give(Received(ready, BOB)) == ReadyToStart()
