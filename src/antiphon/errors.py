@@ -18,7 +18,7 @@ A leaf: imports nothing of Antiphon. Foreign exceptions are translated into thes
     │   ├── TokenRevokedError            the token stopped working (exit code 2)
     │   └── MatrixApiError               any other refusal: `status`, `errcode`
     ├── EncryptionError          keys or encrypted data were refused
-    │   ├── RecoveryKeyError             no recovery key, mistyped, or another storage's (exit code 2)
+    │   ├── RecoveryKeyError             none, mistyped, or another storage's (exit code 2)
     │   └── AttachmentError              an encrypted file is malformed or was changed
     └── PlatformError            the agent or the control plane
         ├── AgentUnreachableError        retryable
@@ -72,7 +72,7 @@ class StateError(AntiphonError):
 
 
 class StateInUseError(StateError):
-    """Another process holds the lock of this state. `passing`: it says that it will soon be done."""
+    """Another process holds the lock of this state. `passing`: it says that it is soon done."""
 
     code = "state_in_use"
 
