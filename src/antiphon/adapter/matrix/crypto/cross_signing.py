@@ -114,16 +114,15 @@ def signing_keys_upload(
 
 
 def sign_device(
-    keys: CrossSigningKeys, device_keys: Mapping[str, Any], device_key: str
+    keys: CrossSigningKeys, device_keys: Mapping[str, Any], device_key: str | None = None
 ) -> dict[str, Any]:
     """Body of POST /keys/signatures/upload by which our self-signing key signs one of our own
     devices.
 
     Args:
         keys: our keys.
-        device_keys: as /keys/query gave them, or as they were uploaded.
-        device_key: the Ed25519 key that is known to be the device's: this process's own, or one
-            that was verified.
+        device_keys: as this process made them for its own device, or as /keys/query gave them.
+        device_key: the Ed25519 key that was verified; needed wherever the homeserver gave the keys.
 
     Raises:
         EncryptionError: it is somebody else's device, one with another key, or malformed.
@@ -131,7 +130,8 @@ def sign_device(
     device_id, public = device_keys.get("device_id"), device_keys.get("keys")
     if device_keys.get("user_id") != keys.user_id or not isinstance(device_id, str):
         raise EncryptionError("A device is signed only by its own account.")
-    if not isinstance(public, dict) or public.get(key_id(device_id)) != device_key:
+    given = public.get(key_id(device_id)) if isinstance(public, dict) else None
+    if given is None or device_key not in (None, given):
         raise EncryptionError("The device has another key than the one that is to be signed.")
     return _upload(keys.user_id, device_id, device_keys, keys.user_id, keys.self_signing)
 
