@@ -163,6 +163,12 @@ class Crypto:
         """Reads several at the cost of one."""
         return await self.machine.decrypt(room_id, events)
 
+    async def look_up(self, user_id: str) -> None:
+        """Sees to it that a user's devices are known from now on, as far as their homeserver
+        answers, whether or not we share an encrypted room. Raises HomeserverError."""
+        await self.machine.track([user_id])
+        await self._query([user_id])
+
     async def ask_for_key(self, room_id: str, session_id: str) -> None:
         """Asks our own other devices for the key of a session."""
         content = await self.machine.ask_for(room_id, session_id)
