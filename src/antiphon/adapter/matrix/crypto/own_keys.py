@@ -36,7 +36,7 @@ def device_keys(me: Me, opened: vodozemac.Account) -> dict[str, Any]:
             f"ed25519:{me.device_id}": me.ed25519,
         },
     }
-    return _signed(me, opened, body)
+    return signed_by(me, opened, body)
 
 
 def lacking(counts: Mapping[str, int], unused_fallback: Collection[str] | None) -> bool:
@@ -84,11 +84,11 @@ def upload(connection: Connection, vault: Vault, me: Me) -> dict[str, Any] | Non
     if first:
         body["device_keys"] = device_keys(me, opened)
     one_time = {
-        f"{CURVE}:{key_id}": _signed(me, opened, {"key": key.to_base64()})
+        f"{CURVE}:{key_id}": signed_by(me, opened, {"key": key.to_base64()})
         for key_id, key in opened.one_time_keys.items()
     }
     fallback = {
-        f"{CURVE}:{key_id}": _signed(me, opened, {"key": key.to_base64(), "fallback": True})
+        f"{CURVE}:{key_id}": signed_by(me, opened, {"key": key.to_base64(), "fallback": True})
         for key_id, key in with_fallback(opened).fallback_key.items()
     }
     if one_time:
@@ -135,7 +135,8 @@ def give_up(connection: Connection, vault: Vault) -> None:
     save_account(connection, vault, opened)
 
 
-def _signed(me: Me, opened: vodozemac.Account, body: dict[str, Any]) -> dict[str, Any]:
+def signed_by(me: Me, opened: vodozemac.Account, body: dict[str, Any]) -> dict[str, Any]:
+    """`body` signed by the account, which is that of `me`."""
     return signed(
         body, me.user_id, f"ed25519:{me.device_id}", lambda text: opened.sign(text).to_base64()
     )
