@@ -36,6 +36,11 @@ def demo(
         os.environ["ANTIPHON_STATE_DIR"] = str(state_dir.absolute())
     source, general = prepare(options, "demo")
 
+    from antiphon import telemetry
+
+    # What the person's own client has to say belongs on no screen; the bot's log is in a file.
+    telemetry.configure("error", general.log_format, process="demo")
+
     from antiphon.demo import app
     from antiphon.settings import AgentSettings, section
 

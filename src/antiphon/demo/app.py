@@ -16,6 +16,7 @@ from typing import TextIO
 
 import msgspec
 
+from antiphon.adapter.matrix.ciphers import cipher_of
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import SystemChance, SystemClock
@@ -147,20 +148,23 @@ async def _person(synapse: Synapse, folder: DemoFolder) -> AsyncIterator[Person]
     async with MatrixClient(synapse.url) as client:
         signed_in = await login.sign_in(client, account, login.load(folder.person))
         login.save(folder.person, signed_in)
-        person = Person(
-            client,
-            signed_in.user_id,
-            synapse.user_id(BOT),
-            clock=SystemClock(),
-            chance=SystemChance(),
-        )
-        await person.begin()
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(person.listen(), name="listen")
-            try:
-                yield person
-            finally:
-                listening.cancel()
+        me, device, clock = signed_in.user_id, signed_in.device_id, SystemClock()
+        async with cipher_of(account, folder.person, client, me, device, clock) as cipher:
+            person = Person(
+                client,
+                me,
+                synapse.user_id(BOT),
+                clock=clock,
+                chance=SystemChance(),
+                cipher=cipher,
+            )
+            await person.begin()
+            async with asyncio.TaskGroup() as group:
+                listening = group.create_task(person.listen(), name="listen")
+                try:
+                    yield person
+                finally:
+                    listening.cancel()
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:
