@@ -122,6 +122,8 @@ def read_event(event: Event, me: UserId) -> Reading:
     msgtype = event.content.get("msgtype")
     if msgtype == "m.notice":
         return Skipped("a notice")
+    if msgtype == "m.key.verification.request":
+        return Skipped("a request for a verification")
     if msgtype in FILE_TYPES:
         return FileSent(event_id, sender, root)
     if msgtype not in ("m.text", "m.emote"):

@@ -34,6 +34,7 @@ _TIMELINE_TYPES = [
     "m.room.encryption",
     "m.room.redaction",
     "m.room.tombstone",
+    "m.key.verification.*",
 ]
 
 
