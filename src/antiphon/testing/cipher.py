@@ -47,6 +47,9 @@ class FakeCipher:
     def on_keys(self, wake: Callable[[], None]) -> None:
         self.wake = wake
 
+    def on_standing(self, tell: Callable[[str, float], None]) -> None:
+        """There is nothing to tell."""
+
     async def run(self) -> None:
         """Nothing is owed."""
 

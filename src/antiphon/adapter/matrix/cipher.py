@@ -32,6 +32,11 @@ class Cipher(Protocol):
         """`wake` is called whenever messages that could not be read may be readable now."""
         ...
 
+    def on_standing(self, tell: Callable[[str, float], None]) -> None:
+        """`tell` is given how our own account stands, 1 or 0, by name: `identity` (this device is
+        signed by it), `identity_replaced` (by somebody else), `backup` (it is ours and kept)."""
+        ...
+
     async def run(self) -> None:
         """Does what is owed to the homeserver and to other devices, until cancelled."""
         ...
@@ -61,6 +66,9 @@ class NoCipher:
 
     def on_keys(self, wake: Callable[[], None]) -> None:
         """No keys come."""
+
+    def on_standing(self, tell: Callable[[str, float], None]) -> None:
+        """There is nothing to tell."""
 
     async def run(self) -> None:
         """Nothing is owed."""

@@ -55,6 +55,12 @@ class Metrics:
         self.decrypted = self._counter(
             "decrypted_total", "Encrypted messages by whether they could be read.", "result"
         )
+        self._standing = Gauge(
+            "antiphon_matrix_encryption",
+            "How the account's own encryption stands (1 or 0).",
+            ("what",),
+            registry=self.registry,
+        )
         self._reconciled = Gauge(
             "antiphon_matrix_reconcile_timestamp_seconds",
             "When the rooms were last reconciled: at the last start.",
@@ -86,6 +92,10 @@ class Metrics:
         """A sync was committed (seconds of the wall clock)."""
         self.last_sync_s = now_s
         self._last_sync.set(now_s)
+
+    def standing(self, what: str, value: float) -> None:
+        """How the account's encryption stands: see `Cipher.on_standing`."""
+        self._standing.labels(what).set(value)
 
     def reconciled(self, counts: Mapping[str, int], now_s: float) -> None:
         """The rooms were reconciled, and this was found."""

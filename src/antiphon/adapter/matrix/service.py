@@ -119,6 +119,7 @@ async def serve(
             arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades, cipher)
             late_keys = LateKeys(journal, cipher, intake, metrics, clock)
             cipher.on_keys(late_keys.wake)
+            cipher.on_standing(metrics.standing)
             dispatch = Dispatch(
                 lanes,
                 stopper=stopper,

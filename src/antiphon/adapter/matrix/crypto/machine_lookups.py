@@ -4,8 +4,8 @@ key backup. Each method is one transaction of the key store."""
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -19,6 +19,8 @@ from antiphon.adapter.matrix.crypto.store.devices import Device
 from antiphon.adapter.matrix.crypto.store.users import User
 from antiphon.adapter.matrix.crypto.values import ChangedIdentity, Me, NewKey
 from antiphon.clock import Clock
+
+T = TypeVar("T")
 
 
 class Lookups:
@@ -37,6 +39,15 @@ class Lookups:
             return pickles.open_account(connection, self._vault).sign(body).to_base64()
 
         return await self._store.read(signature)
+
+    async def signed_with(self, build: Callable[[Callable[[bytes], str]], T]) -> T:
+        """What `build` makes with our device's signatures: it is given what gives them."""
+
+        def made(connection: Connection) -> T:
+            opened = pickles.open_account(connection, self._vault)
+            return build(lambda body: opened.sign(body).to_base64())
+
+        return await self._store.read(made)
 
     async def device_keys(self) -> dict[str, Any]:
         """Our device keys, signed by the device, as they are uploaded."""
@@ -87,6 +98,16 @@ class Lookups:
         """Keeps a secret, in the place of the one before."""
         sealed = self._vault.seal(f"secret {name}", value)
         await self._store.write(lambda c: stored_secrets.save(c, name, sealed))
+
+    async def keep_secrets(self, values: Mapping[str, bytes]) -> None:
+        """Keeps all of these, in the place of those before, or none."""
+        sealed = {name: self._vault.seal(f"secret {name}", value) for name, value in values.items()}
+
+        def keep(connection: Connection) -> None:
+            for name, text in sealed.items():
+                stored_secrets.save(connection, name, text)
+
+        await self._store.write(keep)
 
     async def keep_secrets_once(self, values: dict[str, bytes]) -> dict[str, bytes]:
         """Keeps these secrets together unless the first of them is there; those that are kept now.

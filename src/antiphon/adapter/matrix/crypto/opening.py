@@ -6,13 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from antiphon.adapter.matrix.crypto import keystore
+from antiphon.adapter.matrix.crypto.backup_keeping import BackupKeeper
 from antiphon.adapter.matrix.crypto.keystore import KeyStore
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
+from antiphon.adapter.matrix.crypto.own_identity import OwnIdentity
 from antiphon.adapter.matrix.crypto.room_cipher import RoomCipher
 from antiphon.adapter.matrix.crypto.room_facts import RoomFacts
 from antiphon.adapter.matrix.crypto.service import Crypto
 from antiphon.adapter.matrix.crypto.store_key import SystemKeyring, store_key
+from antiphon.adapter.matrix.crypto.upkeep import Upkeep
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
 from antiphon.db import database_url
@@ -21,15 +26,23 @@ from antiphon.settings import MatrixSettings
 from antiphon.telemetry import logger
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """Encryption of one device."""
+
+    crypto: Crypto
+    own: OwnIdentity
+    backup: BackupKeeper
+
+
 @asynccontextmanager
-async def open_cipher(
+async def open_crypto(
     matrix: MatrixSettings,
     state: Path,
     client: MatrixClient,
     user_id: str,
     device_id: str,
     clock: Clock,
-) -> AsyncIterator[RoomCipher]:
+) -> AsyncIterator[Opened]:
     """Encryption of this device, closed when the block ends. Raises StateError and
     what the database raises."""
     url = database_url(matrix.keys_database, state, keystore.FILE)
@@ -51,15 +64,33 @@ async def open_cipher(
     )
     store = await KeyStore.open(url, user_id, device_id, key)
     try:
+        machine = await CryptoMachine.open(store, clock)
+        own = OwnIdentity(machine, client.keys, matrix.password)
+        backup = BackupKeeper(machine, client.key_backup, own)
+        yield Opened(Crypto(machine, client.keys), own, backup)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_cipher(
+    matrix: MatrixSettings,
+    state: Path,
+    client: MatrixClient,
+    user_id: str,
+    device_id: str,
+    clock: Clock,
+) -> AsyncIterator[RoomCipher]:
+    """As `open_crypto`, as the adapter uses it."""
+    async with open_crypto(matrix, state, client, user_id, device_id, clock) as opened:
         yield RoomCipher(
-            Crypto(await CryptoMachine.open(store, clock), client.keys),
+            opened.crypto,
             RoomFacts(client, only_cross_signed=matrix.only_cross_signed),
+            Upkeep(opened.own, opened.backup, opened.crypto.ask_for_key, clock),
             user_id,
             clock,
             only_cross_signed=matrix.only_cross_signed,
         )
-    finally:
-        await store.close()
 
 
 def _set_aside(state: Path, device_id: str) -> None:

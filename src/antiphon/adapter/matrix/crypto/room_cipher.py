@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from antiphon.adapter.matrix.beside import woken_within
+from antiphon.adapter.matrix.beside import each, woken_within
 from antiphon.adapter.matrix.cipher import ENCRYPTED, Sealed
 from antiphon.adapter.matrix.crypto.room_facts import RoomFacts
 from antiphon.adapter.matrix.crypto.service import Crypto
+from antiphon.adapter.matrix.crypto.upkeep import Upkeep
 from antiphon.adapter.matrix.crypto.values import (
     ChangedIdentity,
     Decrypted,
@@ -48,6 +49,7 @@ class RoomCipher:
         self,
         crypto: Crypto,
         facts: RoomFacts,
+        upkeep: Upkeep,
         me: str,
         clock: Clock,
         *,
@@ -55,18 +57,33 @@ class RoomCipher:
     ):
         self._crypto = crypto
         self._facts = facts
+        self._upkeep = upkeep
         self._me = me
         self._clock = clock
         self._only_cross_signed = only_cross_signed
         self._wake: Callable[[], None] = lambda: None
         self._owed = asyncio.Event()
         self._owed.set()
+        self._published = asyncio.Event()
         self._log = logger("matrix.crypto")
 
     def on_keys(self, wake: Callable[[], None]) -> None:
         self._wake = wake
+        self._upkeep.on_keys(wake)
+
+    def on_standing(self, tell: Callable[[str, float], None]) -> None:
+        self._upkeep.on_standing(tell)
 
     async def run(self) -> None:
+        async def keep_up(_: None) -> None:
+            """Our own keys are published before anything signs them."""
+            await self._published.wait()
+            await self._upkeep.run()
+
+        works = (self._settle, keep_up)
+        await each(lambda work: work(None), works, len(works))
+
+    async def _settle(self, _: None) -> None:
         pause = 1.0
         while True:
             await self._owed.wait()
@@ -82,6 +99,7 @@ class RoomCipher:
                 self._owed.set()
             else:
                 pause = 1.0
+                self._published.set()
                 self._tell(settled.problems, settled.changed)
 
     async def received(self, response: SyncResponse) -> None:
@@ -96,6 +114,10 @@ class RoomCipher:
         self._tell(got.problems, ())
         if got.keys or got.withheld:
             self._wake()
+        if got.keys:
+            self._upkeep.new_sessions()
+        if self._me in response.device_lists_changed:
+            self._upkeep.look_again()
         self._owed.set()
 
     async def readable(self, room_id: RoomId, events: Sequence[Event]) -> tuple[Event, ...]:
@@ -122,6 +144,8 @@ class RoomCipher:
                     f"The keys of the room can't be given to its members now: {error.message}"
                 ) from error
             self._tell(ready.problems, ready.changed)
+            if ready.rotated:
+                self._upkeep.new_sessions()
             with suppress(EncryptionError):  # its session was replaced in between
                 sealed = await self._crypto.encrypt(room_id, event_type, content)
                 return Sealed(ENCRYPTED, sealed)
@@ -154,6 +178,8 @@ class RoomCipher:
                 detail=result.detail or None,
                 session=result.session_id or None,
             )
+            if result.may_pass:
+                self._upkeep.want(room_id, result.session_id)
             return event if result.may_pass else msgspec.structs.replace(event, type=NEVER)
         if self._only_cross_signed and result.trust not in ("own", "cross-signed"):
             self._log.warning(
