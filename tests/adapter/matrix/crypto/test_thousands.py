@@ -12,7 +12,8 @@ from antiphon.adapter.matrix.crypto import own_keys
 from antiphon.adapter.matrix.crypto.machine import BATCH
 from antiphon.adapter.matrix.crypto.own_keys import CURVE
 from antiphon.adapter.matrix.crypto.values import RoomSettings
-from antiphon.testing.crypto_world import KilledError, World
+from antiphon.testing.crypto_directory import KilledError
+from antiphon.testing.crypto_world import World
 
 ROOM = "!room:x"
 ANN, BEN = "@ann:x", "@ben:x"

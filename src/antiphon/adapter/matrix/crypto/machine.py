@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.crypto import (
-    claims,
     device_lists,
     group_in,
     group_out,
@@ -19,15 +18,13 @@ from antiphon.adapter.matrix.crypto import (
     pickles,
     sharing,
     to_device,
-    unwedging,
 )
 from antiphon.adapter.matrix.crypto.keystore import KeyStore
-from antiphon.adapter.matrix.crypto.machine_lookups import Lookups
+from antiphon.adapter.matrix.crypto.machine_devices import DeviceMessages
 from antiphon.adapter.matrix.crypto.store import (
     account,
     inbox,
     key_requests,
-    olm_sessions,
     outbound_groups,
     users,
 )
@@ -37,7 +34,6 @@ from antiphon.adapter.matrix.crypto.values import (
     Decrypted,
     GroupPlan,
     Me,
-    Problem,
     Queried,
     Received,
     RoomSettings,
@@ -50,7 +46,7 @@ BATCH = 250
 """How many devices one to-device request serves: about half a megabyte."""
 
 
-class CryptoMachine(Lookups):
+class CryptoMachine(DeviceMessages):
     """This device's side of encryption; made by `open`. Any method raises what `KeyStore.write` and
     `read` raise, DatabaseError where a ratchet in the store is damaged, and nothing else because of
     what others sent."""
@@ -168,17 +164,6 @@ class CryptoMachine(Lookups):
 
         return await self._store.write(renew)
 
-    async def claimed(
-        self, room_id: str, wanted: Mapping[str, Sequence[str]], answer: Mapping[str, Any]
-    ) -> tuple[Problem, ...]:
-        """Takes in the answer of `/keys/claim` for `wanted`, devices by user: makes their Olm
-        sessions. Devices of which no valid key came are told, and claimed again after a while.
-        `room_id` is empty for those of `wedged`."""
-        now_ms = self._clock.now_ms()
-        return await self._store.write(
-            lambda c: claims.take(c, self._vault, room_id, wanted, answer, now_ms)
-        )
-
     async def share(
         self, room_id: str, members: Sequence[str], settings: RoomSettings, limit: int = BATCH
     ) -> Batch | None:
@@ -243,17 +228,3 @@ class CryptoMachine(Lookups):
             "request_id": await self._store.write(ask),
             "requesting_device_id": self.me.device_id,
         }
-
-    async def wedged(self) -> dict[str, list[str]]:
-        """Devices, by user, for which a new Olm session is owed and whose keys are known."""
-        if not await self._store.read(olm_sessions.wedged):
-            return {}
-        return await self._store.write(lambda c: unwedging.owed(c, self._clock.now_ms()))
-
-    async def dummies(self, devices: Mapping[str, Sequence[str]]) -> Batch | None:
-        """An `m.dummy` for each of these whose new session was made, so that they use it."""
-        return await self._store.write(lambda c: unwedging.batch(c, self._vault, self.me, devices))
-
-    async def unwedged(self, devices: Mapping[str, Sequence[str]]) -> None:
-        """That was done, or can't be done now: not again within an hour."""
-        await self._store.write(lambda c: unwedging.done(c, devices, self._clock.now_ms()))

@@ -7,10 +7,11 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from antiphon.adapter.matrix.crypto.keys_api import KeysApi
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
 from antiphon.adapter.matrix.crypto.own_keys import CURVE
 from antiphon.adapter.matrix.crypto.values import (
@@ -31,34 +32,6 @@ TIMEOUT_MS = 10_000
 """How long our homeserver may wait for others' servers."""
 UPLOADS = 5
 """Uploads in a row, at most: each takes the place of keys that the homeserver refused."""
-
-
-class KeysApi(Protocol):
-    """The requests about keys (client-server API, "End-to-End Encryption"). Each raises a
-    HomeserverError where the homeserver refuses or does not answer."""
-
-    async def upload_keys(self, body: Mapping[str, Any]) -> Mapping[str, int]:
-        """Publishes our keys; how many one-time keys the homeserver has now, by algorithm."""
-        ...
-
-    async def query_keys(self, user_ids: Sequence[str], timeout_ms: int) -> Mapping[str, Any]:
-        """The answer of `/keys/query`, unchecked."""
-        ...
-
-    async def claim_keys(
-        self, wanted: Mapping[str, Mapping[str, str]], timeout_ms: int
-    ) -> Mapping[str, Any]:
-        """The answer of `/keys/claim`, unchecked; `wanted` is user → device → algorithm."""
-        ...
-
-    async def send_to_device(
-        self,
-        event_type: str,
-        txn_id: str,
-        messages: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    ) -> None:
-        """Sends to devices; the same `txn_id` again does nothing."""
-        ...
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -172,9 +145,36 @@ class Crypto:
     async def ask_for_key(self, room_id: str, session_id: str) -> None:
         """Asks our own other devices for the key of a session."""
         content = await self.machine.ask_for(room_id, session_id)
-        messages = {self.machine.me.user_id: {"*": content}}
-        txn_id = _txn_id("m.room_key_request", messages)
-        await self._api.send_to_device("m.room_key_request", txn_id, messages)
+        await self.send_clear("m.room_key_request", {self.machine.me.user_id: {"*": content}})
+
+    async def send_sealed(
+        self, kind: str, messages: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    ) -> tuple[Problem, ...]:
+        """Sends messages (user → device → content) encrypted to known devices; says which did not
+        get theirs. Raises HomeserverError; after that it may have been sent."""
+        names = {user_id: list(ids) for user_id, ids in messages.items()}
+        problems: list[Problem] = []
+        lacking = await self.machine.without_session(names)
+        if lacking:
+            problems += await self._claim("", lacking)
+        batch = await self.machine.sealed(kind, messages)
+        served = set() if batch is None else {name[:2] for name in batch.names}
+        if batch is not None:
+            await self._send(batch)
+        problems += [
+            Problem("not_sent", "there is no session with this device", user_id, device_id)
+            for user_id, ids in names.items()
+            for device_id in ids
+            if (user_id, device_id) not in served
+        ]
+        return tuple(problems)
+
+    async def send_clear(
+        self, kind: str, messages: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    ) -> None:
+        """Sends messages to devices (`*`: all of the user's) as they are; the same again does
+        nothing. Raises HomeserverError."""
+        await self._api.send_to_device(kind, _txn_id(kind, messages), messages)
 
     def _room(self, room_id: str) -> asyncio.Lock:
         return self._rooms.setdefault(room_id, asyncio.Lock())

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from antiphon.adapter.matrix.crypto import olm_out
+from antiphon.adapter.matrix.crypto import direct
 from antiphon.adapter.matrix.crypto.store import devices, olm_sessions, shares, users
-from antiphon.adapter.matrix.crypto.store.devices import Device
-from antiphon.adapter.matrix.crypto.values import Batch, Me
-from antiphon.adapter.matrix.crypto.vault import Vault
 
 
 def owed(connection: Connection, now_ms: int) -> dict[str, list[str]]:
@@ -29,33 +26,9 @@ def owed(connection: Connection, now_ms: int) -> dict[str, list[str]]:
     return found
 
 
-def _named(connection: Connection, names: Mapping[str, Sequence[str]]) -> list[Device]:
-    return [
-        device
-        for device in devices.of(connection, names)
-        if device.device_id in names[device.user_id]
-    ]
-
-
-def batch(
-    connection: Connection, vault: Vault, me: Me, names: Mapping[str, Sequence[str]]
-) -> Batch | None:
-    """An `m.dummy` to each of these that there is a session with; None where there is none."""
-    empty: dict[str, object] = {}
-    wanted = [(device, "m.dummy", empty) for device in _named(connection, names)]
-    made = olm_out.encrypt(connection, vault, me, wanted)
-    if not made:
-        return None
-    messages: dict[str, dict[str, dict[str, object]]] = {}
-    for device, content in made:
-        messages.setdefault(device.user_id, {})[device.device_id] = content
-    who = tuple((d.user_id, d.device_id, d.curve25519) for d, _ in made)
-    return Batch("m.room.encrypted", messages, "", "", 0, who)
-
-
 def done(connection: Connection, names: Mapping[str, Sequence[str]], now_ms: int) -> None:
     """They have it; and the keys of rooms that they were sent before go out once more."""
-    for device in _named(connection, names):
+    for device in direct.named(connection, names):
         peer = olm_sessions.Peer(device.user_id, device.curve25519)
         olm_sessions.set_wedged(connection, peer, False, now_ms)
         shares.again(connection, device.user_id, device.device_id)
