@@ -18,8 +18,13 @@ from antiphon.adapter.matrix.crypto.room_facts import RoomFacts
 from antiphon.adapter.matrix.crypto.service import Crypto
 from antiphon.adapter.matrix.crypto.store_key import SystemKeyring, store_key
 from antiphon.adapter.matrix.crypto.upkeep import Upkeep
+from antiphon.adapter.matrix.crypto.verifier import Verifier
+from antiphon.adapter.matrix.crypto.verifier_mail import Mail
+from antiphon.adapter.matrix.crypto.verifier_notices import EncryptedNotices
+from antiphon.adapter.matrix.crypto.vouching import Vouching
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
+from antiphon.core.access import AllowList
 from antiphon.db import database_url
 from antiphon.errors import StateError
 from antiphon.settings import MatrixSettings
@@ -83,7 +88,7 @@ async def open_cipher(
 ) -> AsyncIterator[RoomCipher]:
     """As `open_crypto`, as the adapter uses it."""
     async with open_crypto(matrix, state, client, user_id, device_id, clock) as opened:
-        yield RoomCipher(
+        cipher = RoomCipher(
             opened.crypto,
             RoomFacts(client, only_cross_signed=matrix.only_cross_signed),
             Upkeep(opened.own, opened.backup, opened.crypto.ask_for_key, clock),
@@ -91,6 +96,17 @@ async def open_cipher(
             clock,
             only_cross_signed=matrix.only_cross_signed,
         )
+        cipher.verify_with(
+            Verifier(
+                opened.crypto,
+                Mail(client.keys, client, clock),
+                EncryptedNotices(client, cipher),
+                Vouching(opened.crypto.machine, opened.own, client.keys),
+                AllowList(matrix.allow).allows,
+                clock,
+            )
+        )
+        yield cipher
 
 
 def _set_aside(state: Path, device_id: str) -> None:

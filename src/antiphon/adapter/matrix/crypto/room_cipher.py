@@ -20,6 +20,8 @@ from antiphon.adapter.matrix.crypto.values import (
     Problem,
     Unreadable,
 )
+from antiphon.adapter.matrix.crypto.verification_messages import Message
+from antiphon.adapter.matrix.crypto.verifier import Verifier
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.clock import Clock
@@ -61,6 +63,7 @@ class RoomCipher:
         self._me = me
         self._clock = clock
         self._only_cross_signed = only_cross_signed
+        self._verifier: Verifier | None = None
         self._wake: Callable[[], None] = lambda: None
         self._owed = asyncio.Event()
         self._owed.set()
@@ -74,13 +77,21 @@ class RoomCipher:
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         self._upkeep.on_standing(tell)
 
+    def verify_with(self, verifier: Verifier) -> None:
+        """Gives it the messages of verifications, and runs it."""
+        self._verifier = verifier
+
     async def run(self) -> None:
         async def keep_up(_: None) -> None:
             """Our own keys are published before anything signs them."""
             await self._published.wait()
             await self._upkeep.run()
 
-        works = (self._settle, keep_up)
+        async def verify(_: None) -> None:
+            if self._verifier is not None:
+                await self._verifier.run()
+
+        works = (self._settle, keep_up, verify)
         await each(lambda work: work(None), works, len(works))
 
     async def _settle(self, _: None) -> None:
@@ -112,6 +123,8 @@ class RoomCipher:
             response.unused_fallback_key_types,
         )
         self._tell(got.problems, ())
+        if self._verifier is not None:
+            self._verifier.to_device(got.messages)
         if got.keys or got.withheld:
             self._wake()
         if got.keys:
@@ -123,7 +136,7 @@ class RoomCipher:
     async def readable(self, room_id: RoomId, events: Sequence[Event]) -> tuple[Event, ...]:
         sealed = [event for event in events if self._is_for_us(event)]
         if not sealed:
-            return tuple(events)
+            return self._noted(room_id, tuple(events))
         found = await self._crypto.decrypt_all(
             room_id, [msgspec.to_builtins(event) | {"room_id": room_id} for event in sealed]
         )
@@ -131,7 +144,7 @@ class RoomCipher:
             event.event_id: self._opened(room_id, event, result)
             for event, result in zip(sealed, found, strict=True)
         }
-        return tuple(opened.get(event.event_id, event) for event in events)
+        return self._noted(room_id, tuple(opened.get(event.event_id, event) for event in events))
 
     async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
         for _ in range(MOST_TRIES):
@@ -150,6 +163,23 @@ class RoomCipher:
                 sealed = await self._crypto.encrypt(room_id, event_type, content)
                 return Sealed(ENCRYPTED, sealed)
         raise HomeserverUnreachableError("The keys of the room change faster than we can write.")
+
+    def _noted(self, room_id: RoomId, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Shows them to the verifications, which take what is theirs."""
+        if self._verifier is not None:
+            for event in events:
+                if event.state_key is None and not event.redacted:
+                    self._verifier.in_room(
+                        Message(
+                            event.type,
+                            event.sender,
+                            event.content,
+                            room_id,
+                            event.event_id,
+                            sent_ms=event.origin_server_ts,
+                        )
+                    )
+        return events
 
     def _tell(self, problems: Sequence[Problem], changed: Sequence[ChangedIdentity]) -> None:
         for problem in problems:

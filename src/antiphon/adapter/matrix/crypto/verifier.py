@@ -126,9 +126,9 @@ class Verifier:
             self._wake.set()
 
     async def ask(self, user_id: str, room_id: str | None = None) -> Flow:
-        """Asks a person to verify us, in a room or at all of their devices; then a person here must
-        give their `word`. Raises EncryptionError where they have no device that could answer, and
-        HomeserverError."""
+        """Asks a person for a verification, in a room or at all of their devices; then a person
+        here must give their `word`. Raises EncryptionError where they have no device that could
+        answer, and HomeserverError."""
         async with self._lock:
             await self._crypto.look_up(user_id)
             now_ms, us = self._clock.now_ms(), await self._us()
@@ -162,40 +162,42 @@ class Verifier:
         return False
 
     async def run(self) -> None:
-        """Works on them until cancelled; what an earlier process left open is cancelled first."""
-        async with self._lock:
-            await self._end_left_over()
+        """Works on them until cancelled."""
+        await self.begin()
         while True:
-            self._wake.clear()
-            async with self._lock:
-                await self._work()
-                due = [deadline_ms(live.state, self._limits) for live in self._all]
-            if due:
-                pause = max(0, min(due) - self._clock.now_ms()) / 1000
-                await woken_within(self._wake, pause, self._clock)
-            else:
+            due = await self.work()
+            if due is None:
                 await self._wake.wait()
+            else:
+                pause = max(0, due - self._clock.now_ms()) / 1000
+                await woken_within(self._wake, pause, self._clock)
 
-    async def _work(self) -> None:
-        for live in self._all:
-            if self._clock.now_ms() >= deadline_ms(live.state, self._limits):
-                await self._step(live, Tick())
-        if self._inbox:
-            self._inbox = False
-            for waiting in await self._machine.waiting():
-                if waiting.type.startswith(TYPES):
-                    await self._take(_message(waiting))
-                    await self._machine.done([waiting.message_id])
-        while self._events:
-            await self._take(self._events.popleft())
+    async def begin(self) -> None:
+        """Cancels what an earlier process left open."""
+        async with self._lock:
+            left_over = await self._all.left_over()
+            for left in left_over:
+                await self._mail.send(_restarted(left))
+                self._log.info("verification_given_up", user=left.user_id, reason="restarted")
+            if left_over:
+                await self._all.forget_left_over()
 
-    async def _end_left_over(self) -> None:
-        left_over = await self._all.left_over()
-        for left in left_over:
-            await self._mail.send(_restarted(left))
-            self._log.info("verification_given_up", user=left.user_id, reason="restarted")
-        if left_over:
-            await self._all.forget_left_over()
+    async def work(self) -> int | None:
+        """Does what is to be done now; when time alone gives more to do, if so."""
+        async with self._lock:
+            self._wake.clear()
+            for live in self._all:
+                if self._clock.now_ms() >= deadline_ms(live.state, self._limits):
+                    await self._step(live, Tick())
+            if self._inbox:
+                self._inbox = False
+                for waiting in await self._machine.waiting():
+                    if waiting.type.startswith(TYPES):
+                        await self._take(_message(waiting))
+                        await self._machine.done([waiting.message_id])
+            while self._events:
+                await self._take(self._events.popleft())
+            return min((deadline_ms(live.state, self._limits) for live in self._all), default=None)
 
     async def _take(self, message: Message) -> None:
         transaction = transaction_of(message)

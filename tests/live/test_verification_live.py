@@ -1,0 +1,128 @@
+"""Verification with an independent client (matrix-js-sdk, Rust crypto) on a real homeserver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon.demo.synapse import Synapse
+from antiphon.testing.house import House
+from antiphon.testing.js_client import JsClient, js_client
+from antiphon.testing.js_trust import Verifying
+
+pytestmark = pytest.mark.usefixtures("js")
+
+
+class VerifyingHouse:
+    """A bot, and Ada with an identity of her own in an encrypted room with it."""
+
+    def __init__(self, house: House, ada: JsClient, room: str):
+        self.house = house
+        self.ada = ada
+        self.room = room
+
+    async def device(self) -> str:
+        """The bot's device, once it has published its keys."""
+        found = await self.ada.until_devices(self.house.bot.user_id, bool)
+        return next(name for name, device in found.items() if device.ed25519)
+
+    async def ask(self, *, in_room: bool) -> Verifying:
+        if in_room:
+            return await self.ada.verify(self.house.bot.user_id, room_id=self.room)
+        return await self.ada.verify(self.house.bot.user_id, device_id=await self.device())
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The adapter's log lines of this name."""
+        lines = self.house.pair.adapter.log.read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
+    async def answers(self, name: str) -> None:
+        """An ordinary question is answered, in this room, encrypted."""
+        await self.ada.say(self.room, f"{name} please")
+        await self.ada.until(
+            self.room,
+            lambda shown: any(
+                m.sender == self.house.bot.user_id and m.body.endswith(f"END:{name}") for m in shown
+            ),
+            30,
+        )
+
+    async def bodies(self) -> list[str]:
+        shown = await self.ada.messages(self.room)
+        return [m.body for m in shown if m.sender == self.house.bot.user_id]
+
+
+@pytest.fixture
+async def verifying(synapse: Synapse, tmp_path: Path) -> AsyncIterator[VerifyingHouse]:
+    async with AsyncExitStack() as stack:
+        house = House(synapse, stack, tmp_path)
+        house.model.gap = 0
+        await house.open()
+        ada = await stack.enter_async_context(js_client(synapse, "ada"))
+        await ada.cross_sign()
+        room = await ada.room(house.bot.user_id)
+        await ada.joined_by(room, house.bot.user_id)
+        made = VerifyingHouse(house, ada, room)
+        await made.answers("Q-0")
+        yield made
+
+
+@pytest.mark.parametrize("in_room", [False, True], ids=["to-device", "in a room"])
+async def test_a_person_verifies_the_bot(verifying: VerifyingHouse, in_room: bool) -> None:
+    """Both sides show the same, both get done, and nobody at the bot vouches for the person."""
+    asked = await verifying.ask(in_room=in_room)
+    await asked.start()
+    emoji = await asked.emoji()
+    await asked.confirm()
+    state = await asked.over()
+    assert state.phase == "done", state
+    [shown] = verifying.logged("verification_compare")
+    assert shown["emoji"] == " ".join(f"{e.symbol} {e.name}" for e in emoji)
+    assert shown["decimals"] == " ".join(str(number) for number in state.decimals)
+    device = (await verifying.ada.devices(verifying.house.bot.user_id))[await verifying.device()]
+    assert device.verified
+    await verifying.answers("Q-1")
+    [done] = verifying.logged("verification_done")
+    assert done["theirs_trusted"] is False
+    notices = [body for body in await verifying.bodies() if body.startswith("Verification: ")]
+    assert [shown["emoji"] in body for body in notices] == ([True] if in_room else [])
+    assert len([b for b in await verifying.bodies() if "END:" in b]) == 2  # of two questions
+
+
+@pytest.mark.parametrize("in_room", [False, True], ids=["to-device", "in a room"])
+async def test_a_mismatch_ends_it(verifying: VerifyingHouse, in_room: bool) -> None:
+    asked = await verifying.ask(in_room=in_room)
+    await asked.start()
+    await asked.emoji()
+    await asked.mismatch()
+    state = await asked.over()
+    assert (state.phase, state.cancel_code) == ("cancelled", "m.mismatched_sas")
+    await verifying.answers("Q-1")
+    [cancelled] = verifying.logged("verification_cancelled")
+    assert (cancelled["code"], cancelled["by_us"]) == ("m.mismatched_sas", False)
+    device = (await verifying.ada.devices(verifying.house.bot.user_id))[await verifying.device()]
+    assert not device.verified
+
+
+@pytest.mark.parametrize("in_room", [False, True], ids=["to-device", "in a room"])
+async def test_a_killed_bot_ends_what_was_open(verifying: VerifyingHouse, in_room: bool) -> None:
+    """What it can't go on with it cancels once it is back, and answers as ever."""
+    asked = await verifying.ask(in_room=in_room)
+    await asked.until(lambda state: state.phase == "ready")
+    await verifying.house.pair.adapter.kill()
+    await verifying.house.pair.adapter.start()
+    state = await asked.over()
+    assert (state.phase, state.cancel_code) == ("cancelled", "m.user")
+    assert state.cancelled_by == verifying.house.bot.user_id
+    await verifying.answers("Q-1")
+    again = await verifying.ask(in_room=in_room)
+    await again.start()
+    await again.emoji()
+    await again.confirm()
+    assert (await again.over()).phase == "done"
