@@ -10,6 +10,7 @@ import click
 from antiphon.cli.matrix_backup import backup, restore
 from antiphon.cli.matrix_doctor import doctor
 from antiphon.cli.matrix_provision import provision
+from antiphon.cli.matrix_recovery import recovery_key
 from antiphon.cli.matrix_reset import reset
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
@@ -29,6 +30,7 @@ matrix.add_command(provision)
 matrix.add_command(backup)
 matrix.add_command(restore)
 matrix.add_command(reset)
+matrix.add_command(recovery_key)
 
 
 @matrix.command("run")

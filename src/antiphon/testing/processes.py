@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
 import sys
 from pathlib import Path
@@ -66,23 +67,49 @@ class Process:
         self.url = line.decode().removeprefix("ready ").strip()
         return self.url
 
-    async def once(self, *args: str, timeout_s: float = 60.0) -> Ended:
+    async def once(self, *args: str, timeout_s: float = 60.0, given: str = "") -> Ended:
         """Runs a command with this process's settings to its end (by default the process's own
-        one, for a start that is refused)."""
+        one, for a start that is refused). `given` is its standard input."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "antiphon", *(args or self._args)),
+            stdin=asyncio.subprocess.PIPE if given else None,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._env,
         )
         try:
             async with asyncio.timeout(timeout_s):
-                out, err = await child.communicate()
+                out, err = await child.communicate(given.encode() if given else None)
         except BaseException:
             child.kill()
             raise
         return Ended(child.returncode or 0, out.decode(), err.decode())
+
+    async def on_terminal(self, *args: str, timeout_s: float = 60.0) -> Ended:
+        """As `once`, with a terminal for input and output; errors are apart from it."""
+        ours, its = pty.openpty()
+        try:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "antiphon", *args),
+                stdin=its,
+                stdout=its,
+                stderr=asyncio.subprocess.PIPE,
+                env=self._env,
+            )
+            os.close(its)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    shown = asyncio.create_task(asyncio.to_thread(_read_all, ours))
+                    _, err = await child.communicate()
+                    out = await shown
+            except BaseException:
+                child.kill()
+                raise
+        finally:
+            os.close(ours)
+        return Ended(child.returncode or 0, out.decode().replace("\r\n", "\n"), err.decode())
 
     async def stop(self) -> int:
         """SIGTERM; waits for its end. Gives the exit code."""
@@ -109,6 +136,19 @@ class Process:
             self._child.send_signal(number)
         async with asyncio.timeout(20):
             return await self._child.wait()
+
+
+def _read_all(terminal: int) -> bytes:
+    """What is shown on a terminal until nobody has its other end open any more."""
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # how Linux says that
+            return shown
+        if not piece:
+            return shown
+        shown += piece
 
 
 class Pair:

@@ -145,6 +145,11 @@ class BackupKeeper:
         await self._machine.backed_up([one.key for one in owed])
         return True
 
+    async def count(self) -> int:
+        """How many sessions the backup has. Raises HomeserverError."""
+        version = await self._api.version()
+        return 0 if version is None else version.count
+
     async def find(self, room_id: str, session_id: str) -> bool:
         """Looks for one session there; whether it was, and is new. Raises HomeserverError."""
         held = await self._held()

@@ -70,7 +70,7 @@ class Recovering:
         self._own = own
         self._backup = backup
         self._publish = publish
-        self._me = machine.me.user_id
+        self.user_id = machine.me.user_id
 
     async def exists(self) -> bool:
         """Whether the account has a secret storage, of whomever. Raises HomeserverError."""
@@ -116,7 +116,7 @@ class Recovering:
         storage = secret_storage.new_storage_key(secrets.token_hex(16), recovery_key.new_key())
         contents = recovery.to_store(storage, keys, backup_key(kept[BACKUP]), new=True)
         for name, content in contents.items():
-            await self._api.set_account_data(self._me, name, content)
+            await self._api.set_account_data(self.user_id, name, content)
         text = recovery_key.encode_recovery_key(storage.key)
         back = await self._recovered(await self._opened(text))
         if (back.keys, back.backup) != (keys, backup_key(kept[BACKUP])):
@@ -126,10 +126,11 @@ class Recovering:
             )
         return text
 
-    async def back_up(self) -> None:
-        """Puts all sessions that are owed into the backup."""
+    async def back_up(self) -> int:
+        """Puts all sessions that are owed into the backup; how many it has then."""
         while await self._backup.put_batch():
             pass
+        return await self._backup.count()
 
     async def restore(self, typed: str) -> TakenBack:
         """Takes the secrets with the recovery key as it was `typed`, signs this device, and takes
@@ -163,7 +164,7 @@ class Recovering:
         await self._machine.keep_secrets(taken)
         await self._publish()
         standing = await self._own.settle()
-        await self._machine.accept_identity(self._me, keys.master.public)
+        await self._machine.accept_identity(self.user_id, keys.master.public)
         sessions = Restored()
         if found.backup is not None:
             sessions = await self._backup.restore(list(await self._api.joined_rooms()))
@@ -172,7 +173,7 @@ class Recovering:
         return TakenBack(me.user_id, me.device_id, signed, found.backup is not None, sessions)
 
     async def _default(self) -> str | None:
-        content = await self._api.account_data(self._me, DEFAULT_KEY_TYPE)
+        content = await self._api.account_data(self.user_id, DEFAULT_KEY_TYPE)
         return secret_storage.default_key_id(content)
 
     async def _opened(self, typed: str) -> StorageKey:
@@ -182,9 +183,11 @@ class Recovering:
                 "This account has no secret storage on the homeserver, so no recovery key opens "
                 "anything. Make one with `antiphon matrix recovery-key`."
             )
-        description = await self._api.account_data(self._me, secret_storage.key_type(key_id))
+        description = await self._api.account_data(self.user_id, secret_storage.key_type(key_id))
         return secret_storage.open_with_recovery_key(key_id, description, typed)
 
     async def _recovered(self, storage: StorageKey) -> recovery.Recovered:
-        contents = {name: await self._api.account_data(self._me, name) for name in recovery.SECRETS}
-        return recovery.recover(storage, self._me, contents)
+        contents = {
+            name: await self._api.account_data(self.user_id, name) for name in recovery.SECRETS
+        }
+        return recovery.recover(storage, self.user_id, contents)
