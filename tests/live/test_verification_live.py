@@ -68,6 +68,7 @@ async def verifying(synapse: Synapse, tmp_path: Path) -> AsyncIterator[Verifying
         await ada.cross_sign()
         room = await ada.room(house.bot.user_id)
         await ada.joined_by(room, house.bot.user_id)
+        await ada.until_identity(house.bot.user_id, lambda identity: identity.has_keys)
         made = VerifyingHouse(house, ada, room)
         await made.answers("Q-0")
         yield made
@@ -87,6 +88,7 @@ async def test_a_person_verifies_the_bot(verifying: VerifyingHouse, in_room: boo
     assert shown["decimals"] == " ".join(str(number) for number in state.decimals)
     device = (await verifying.ada.devices(verifying.house.bot.user_id))[await verifying.device()]
     assert device.verified
+    await verifying.ada.until_identity(verifying.house.bot.user_id, lambda found: found.verified)
     await verifying.answers("Q-1")
     [done] = verifying.logged("verification_done")
     assert done["theirs_trusted"] is False

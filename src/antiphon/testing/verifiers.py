@@ -7,6 +7,7 @@ from typing import Any
 
 from antiphon.adapter.matrix.crypto.verification_messages import Message
 from antiphon.adapter.matrix.crypto.verification_state import Verified
+from antiphon.adapter.matrix.crypto.verifications import Live
 from antiphon.adapter.matrix.crypto.verifier import Verifier
 from antiphon.adapter.matrix.crypto.verifier_mail import Mail
 from antiphon.errors import MatrixApiError
@@ -50,6 +51,7 @@ class Side:
         self.allowed = set(allowed)
         self.shown: list[str] = []
         self.vouched: list[Verified] = []
+        self.asked: dict[str, Live] = {}
         self.master: str | None = None
         self._read = 0
         self.start()
@@ -87,6 +89,14 @@ class Side:
         assert room_id == ROOM
         now_ms = self.someone.world.clock.now_ms()
         return self.timeline.send(self.user_id, event_type, txn_id, content, now_ms)
+
+    async def ask(self, user_id: str, room_id: str | None = None) -> None:
+        """As `Verifier.ask`."""
+        self.asked[user_id] = await self.verifier.ask(user_id, room_id)
+
+    async def word(self, user_id: str, *, same: bool) -> bool:
+        """As `Verifier.word`, of the last one with this user."""
+        return await self.verifier.word(self.asked[user_id], same=same)
 
     async def own_master(self) -> str | None:
         return self.master

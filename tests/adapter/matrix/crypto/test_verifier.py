@@ -37,7 +37,7 @@ async def pair(world: World) -> tuple[Side, Side]:
 async def compared(ann: Side, ben: Side, room: str | None) -> tuple[str, str]:
     """What each of the two shows for the verification that Ann asks for."""
     with structlog.testing.capture_logs() as logs:
-        await ann.verifier.ask(ben.user_id, room)
+        await ann.ask(ben.user_id, room)
         await exchange(ann, ben)
     first, second = [
         line["emoji"] + line["decimals"] for line in logs if line["event"] == "verification_compare"
@@ -53,7 +53,7 @@ async def test_only_a_persons_word_raises_trust(pair: tuple[Side, Side], room: s
     first, second = await compared(ann, ben, room)
     assert first == second
     assert ann.vouched == ben.vouched == []
-    assert await ann.verifier.word(BEN, same=True)
+    assert await ann.word(BEN, same=True)
     await exchange(ann, ben)
     [verified] = ann.vouched
     assert (verified.user_id, verified.device_id) == (BEN, "B")
@@ -61,7 +61,7 @@ async def test_only_a_persons_word_raises_trust(pair: tuple[Side, Side], room: s
     assert verified.master_key == ben.master
     assert ben.vouched == []
     assert cancels(ann) == []
-    assert not await ann.verifier.word(BEN, same=True)
+    assert not await ann.word(BEN, same=True)
 
 
 async def master_of(someone: Someone, user_id: str) -> str | None:
@@ -86,7 +86,7 @@ async def test_what_they_compare_is_said_in_the_room(
 async def test_a_word_that_they_differ_ends_it(pair: tuple[Side, Side], room: str | None) -> None:
     ann, ben = pair
     await compared(ann, ben, room)
-    assert await ann.verifier.word(BEN, same=False)
+    assert await ann.word(BEN, same=False)
     await exchange(ann, ben)
     assert cancels(ann) == [("room" if room else BEN, "m.mismatched_sas")]
     assert ann.vouched == []
@@ -105,7 +105,7 @@ async def test_without_a_word_it_ends_in_time(pair: tuple[Side, Side], room: str
     assert cancels(ann) == [("room" if room else BEN, "m.timeout")]
     await exchange(ann, ben)
     assert await ben.verifier.work() is None
-    assert not await ann.verifier.word(BEN, same=True)
+    assert not await ann.word(BEN, same=True)
 
 
 @WAYS
@@ -113,7 +113,7 @@ async def test_a_request_that_nobody_sees_in_time_is_not_answered(
     pair: tuple[Side, Side], room: str | None
 ) -> None:
     ann, ben = pair
-    await ann.verifier.ask(BEN, room)
+    await ann.ask(BEN, room)
     await ann.someone.world.clock.advance(601)
     await ann.verifier.work()
     await exchange(ann, ben)
@@ -133,11 +133,11 @@ async def test_a_restart_ends_it_at_both(
     assert cancels(ann) == [("room" if room else other.user_id, "m.user")]
     await exchange(ann, ben)
     assert await other.verifier.work() is None
-    assert not await ann.verifier.word(BEN, same=True)
+    assert not await ann.word(BEN, same=True)
     await killed.restart()
     assert len(cancels(ann)) == 1
     await compared(ann, ben, room)
-    assert await ann.verifier.word(BEN, same=True)
+    assert await ann.word(BEN, same=True)
     await exchange(ann, ben)
     assert len(ann.vouched) == 1
 
@@ -147,12 +147,12 @@ async def test_a_request_that_came_before_a_kill_is_answered_after_it(
 ) -> None:
     """The key store keeps it until it was dealt with."""
     ann, ben = pair
-    await ann.verifier.ask(BEN)
+    await ann.ask(BEN)
     await ben.someone.sync()
     await ben.restart()
     await ben.verifier.work()
     await exchange(ann, ben)
-    assert await ann.verifier.word(BEN, same=True)
+    assert await ann.word(BEN, same=True)
     await exchange(ann, ben)
     assert len(ann.vouched) == 1
     assert await ben.someone.machine.waiting() == []
@@ -175,8 +175,8 @@ async def test_what_is_not_known_here_is_cancelled(pair: tuple[Side, Side]) -> N
 async def test_a_stranger_gets_no_answer_and_costs_nothing(pair: tuple[Side, Side]) -> None:
     ann, ben = pair
     ben.allowed.clear()
-    await ann.verifier.ask(BEN)
-    await ann.verifier.ask(BEN, ROOM)
+    await ann.ask(BEN)
+    await ann.ask(BEN, ROOM)
     before = list(ann.someone.world.directory.requests)
     await ben.verifier.work()
     ben.verifier.to_device(
@@ -203,9 +203,9 @@ async def test_a_flood_of_requests_is_bounded(pair: tuple[Side, Side]) -> None:
     assert len(ready) == MOST_OF_ONE
     cat = Side(await world.join(CAT, "C"), ann.timeline, BEN)
     ben.allowed.add(CAT)
-    await cat.verifier.ask(BEN)
+    await cat.ask(BEN)
     await exchange(cat, ben)
-    assert await cat.verifier.word(BEN, same=True)
+    assert await cat.word(BEN, same=True)
     await exchange(cat, ben)
     assert len(cat.vouched) == 1
 
@@ -214,9 +214,9 @@ async def test_requests_of_one_person_are_counted(pair: tuple[Side, Side]) -> No
     """Those that end at once count too, until some time has passed."""
     ann, ben = pair
     for _ in range(MOST_REQUESTS + 3):
-        await ann.verifier.ask(BEN)
+        await ann.ask(BEN)
         await exchange(ann, ben)
-        await ann.verifier.word(BEN, same=False)
+        await ann.word(BEN, same=False)
         await exchange(ann, ben)
     assert len(cancels(ann)) == MOST_REQUESTS
     await ann.someone.world.clock.advance(601)
@@ -243,11 +243,11 @@ async def test_several_at_once_do_not_mix(pair: tuple[Side, Side]) -> None:
     ann, ben = pair
     cat = Side(await ann.someone.world.join(CAT, "C"), ann.timeline, BEN)
     ben.allowed.add(CAT)
-    await ann.verifier.ask(BEN, ROOM)
-    await cat.verifier.ask(BEN)
+    await ann.ask(BEN, ROOM)
+    await cat.ask(BEN)
     await exchange(ann, ben, cat)
     for side in (ann, cat):
-        assert await side.verifier.word(BEN, same=True)
+        assert await side.word(BEN, same=True)
     await exchange(ann, ben, cat)
     assert len(ann.vouched) == len(cat.vouched) == 1
     assert cancels(ann) == []
@@ -256,8 +256,8 @@ async def test_several_at_once_do_not_mix(pair: tuple[Side, Side]) -> None:
 async def test_two_requests_of_one_device_end_each_other(pair: tuple[Side, Side]) -> None:
     """As the specification asks: somebody may want to be taken for somebody else."""
     ann, ben = pair
-    await ann.verifier.ask(BEN)
-    await ann.verifier.ask(BEN, ROOM)
+    await ann.ask(BEN)
+    await ann.ask(BEN, ROOM)
     await exchange(ann, ben)
     assert sorted(cancels(ann)) == [(ANN, "m.unexpected_message"), ("room", "m.unexpected_message")]
     assert await ann.verifier.work() is None
@@ -272,7 +272,7 @@ async def test_events_that_are_read_again_change_nothing(pair: tuple[Side, Side]
         ann.verifier.in_room(event)
         ben.verifier.in_room(event)
     await exchange(ann, ben)
-    assert await ann.verifier.word(BEN, same=True)
+    assert await ann.word(BEN, same=True)
     await exchange(ann, ben)
     there = list(ann.timeline.events)
     for event in there:
@@ -294,7 +294,7 @@ async def test_a_way_that_is_not_known_is_refused(pair: tuple[Side, Side]) -> No
 
 async def test_a_room_that_takes_nothing_ends_it_here(pair: tuple[Side, Side]) -> None:
     ann, ben = pair
-    await ann.verifier.ask(BEN, ROOM)
+    await ann.ask(BEN, ROOM)
     ann.timeline.refuses = True
     await ben.sync()
     assert await ben.verifier.work() is None
@@ -302,7 +302,7 @@ async def test_a_room_that_takes_nothing_ends_it_here(pair: tuple[Side, Side]) -
 
 async def test_nobody_to_ask_is_said(pair: tuple[Side, Side]) -> None:
     with pytest.raises(EncryptionError, match="no device"):
-        await pair[0].verifier.ask("@nobody:x")
+        await pair[0].ask("@nobody:x")
 
 
 def request(someone: Someone, transaction: str) -> dict[str, Any]:

@@ -11,7 +11,12 @@ import msgspec
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
 from antiphon.adapter.matrix.crypto.sas import KeyAgreement
 from antiphon.adapter.matrix.crypto.verification_messages import Flow
-from antiphon.adapter.matrix.crypto.verification_state import Compare, Verification
+from antiphon.adapter.matrix.crypto.verification_state import (
+    Cancelled,
+    Compare,
+    Verification,
+    Verified,
+)
 
 MOST_OPEN = 32
 MOST_OF_ONE = 4
@@ -27,13 +32,15 @@ _NAME = "verifications"
 
 class Live(msgspec.Struct):
     """One verification of this process. `ours`: we asked, so it waits for a person's word;
-    `shown` is what the two sides compare; `word`: a person here said that it is the same."""
+    `shown` is what the two sides compare; `word`: a person here said that it is the same; `end` is
+    what came out."""
 
     state: Verification
     ephemeral: KeyAgreement
     ours: bool
     shown: Compare | None = None
     word: bool = False
+    end: Verified | Cancelled | None = None
 
 
 class Left(msgspec.Struct, frozen=True):

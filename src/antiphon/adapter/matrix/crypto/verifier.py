@@ -109,6 +109,7 @@ class Verifier:
         self._events: deque[Message] = deque(maxlen=MOST_WAITING)
         self._inbox = True
         self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
         self._log = logger("matrix.verification")
 
@@ -125,7 +126,7 @@ class Verifier:
             self._events.append(message)
             self._wake.set()
 
-    async def ask(self, user_id: str, room_id: str | None = None) -> Flow:
+    async def ask(self, user_id: str, room_id: str | None = None) -> Live:
         """Asks a person for a verification, in a room or at all of their devices; then a person
         here must give their `word`. Raises EncryptionError where they have no device that could
         answer, and HomeserverError."""
@@ -148,18 +149,28 @@ class Verifier:
             await self._all.add(live)
             await self._settle(live, step)
         self._wake.set()
-        return step.state.flow
+        return live
 
-    async def word(self, user_id: str, *, same: bool) -> bool:
-        """A person here compared what is shown for the verification that we asked `user_id` for.
-        Only this makes us trust their keys. False where nothing waits for it."""
+    async def word(self, live: Live, *, same: bool) -> bool:
+        """A person here compared what is shown for a verification that we asked for. Only this
+        makes us trust their keys. False where it does not wait for a word (any more)."""
         async with self._lock:
-            for live in self._all:
-                if live.state.their_user == user_id and live.state.phase is Phase.COMPARING:
-                    live.word = same
-                    await self._step(live, Decision.MATCH if same else Decision.MISMATCH)
-                    return True
-        return False
+            known = self._all.find(live.state.flow) is live
+            if not (known and live.ours and live.state.phase is Phase.COMPARING):
+                return False
+            live.word = same
+            await self._step(live, Decision.MATCH if same else Decision.MISMATCH)
+            return True
+
+    async def give_up(self, live: Live) -> None:
+        """Nobody here wants it any more."""
+        async with self._lock:
+            await self._step(live, Decision.CANCEL)
+
+    async def until(self, live: Live, condition: Callable[[Live], bool]) -> None:
+        """Returns when `condition` holds, or it is over; `run` must be at work."""
+        while not (live.state.over or condition(live)):
+            await self._changed.wait()
 
     async def run(self) -> None:
         """Works on them until cancelled."""
@@ -257,8 +268,9 @@ class Verifier:
         for outgoing in step.outgoing:
             if not await self._mail.send(outgoing):
                 live.state = replace(live.state, phase=Phase.CANCELLED)
+                live.end = Cancelled("not_sent", "The homeserver did not take it.", by_us=True)
                 self._tell(live, "verification_cancelled", code="not_sent")
-                await self._all.end(live)
+                await self._end(live)
                 return
         match step.outcome:
             case Asked(supported=True):
@@ -272,6 +284,7 @@ class Verifier:
             case Verified() as verified:
                 await self._verified(live, verified)
             case Cancelled() as cancelled:
+                live.end = cancelled
                 self._tell(
                     live,
                     "verification_cancelled",
@@ -282,12 +295,22 @@ class Verifier:
             case Ignored(reason=reason):
                 self._log.debug("verification_message_ignored", reason=reason)
         if live.state.over:
-            await self._all.end(live)
+            await self._end(live)
+
+    async def _end(self, live: Live) -> None:
+        await self._all.end(live)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Whoever follows one looks again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _compare(self, live: Live, compare: Compare) -> None:
         """Shows it. What they asked for we confirm ourselves, which proves us to them, not them to
         us; what we asked for waits for a person's word."""
         live.shown = compare
+        self._tell_waiting()
         emoji = " ".join(f"{symbol} {name}" for symbol, name in compare.short_auth.emoji)
         decimals = " ".join(str(number) for number in compare.short_auth.decimals)
         self._tell(live, "verification_compare", emoji=emoji, decimals=decimals, waits=live.ours)
@@ -300,6 +323,7 @@ class Verifier:
         """They are who they say if a person compared; else they only know who we are."""
         if live.word:
             await self._trust.vouch(verified)
+        live.end = verified
         self._tell(live, "verification_done", theirs_trusted=live.word)
 
     async def _keys(self, message: Message) -> Keys | None:

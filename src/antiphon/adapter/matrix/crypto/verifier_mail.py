@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from antiphon.adapter.matrix.crypto.service import KeysApi
+from antiphon.adapter.matrix.crypto.keys_api import KeysApi
 from antiphon.adapter.matrix.crypto.verification_messages import ROOM_MESSAGE, Outgoing
 from antiphon.clock import Clock
 from antiphon.errors import (
