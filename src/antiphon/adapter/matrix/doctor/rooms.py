@@ -1,5 +1,5 @@
-"""Rooms: what the homeserver says against what the journal holds, and those that can't be read. As
-the dry run of `reconcile` does, it joins, leaves and acknowledges nothing."""
+"""Rooms: what the homeserver says against what the journal holds. As the dry run of `reconcile`
+does, it joins, leaves and acknowledges nothing."""
 
 from __future__ import annotations
 
@@ -89,20 +89,6 @@ def drift(found: Drift, adapter: int | None) -> Finding:
         )
         return warning("rooms", detail, todo)
     return warning("rooms", detail, RECONCILE)
-
-
-def encryption(found: Drift) -> Finding:
-    """Rooms whose messages can't be read."""
-    if not found.encrypted:
-        return ok("encryption", "no encrypted room")
-    plural = "rooms are" if found.encrypted > 1 else "room is"
-    return warning(
-        "encryption",
-        f"{found.encrypted} {plural} encrypted: what is said there can't be read yet, and is not "
-        "answered",
-        "Talk to the bot in a room without encryption: make a new one with encryption off, and "
-        "invite the bot.",
-    )
 
 
 def _may(allowed: AllowList, invite: Invite) -> bool:

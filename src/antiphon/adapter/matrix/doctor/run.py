@@ -12,6 +12,7 @@ from antiphon.adapter.matrix.doctor import (
     configured,
     database,
     disk,
+    encryption,
     homeserver,
     limits,
     login,
@@ -191,7 +192,7 @@ async def _matrix(board: Board, patient: Patient, check_s: float) -> None:
                     limits.limits(http, seen, me, adapter, patient.clock, patient.chance),
                 )
             )
-            group.create_task(_rooms(board, patient, client, me, adapter))
+            group.create_task(_rooms(board, patient, client, me, looked.found.device_id, adapter))
 
 
 def _without_login(board: Board, looked: login.Looked) -> None:
@@ -202,7 +203,12 @@ def _without_login(board: Board, looked: login.Looked) -> None:
 
 
 async def _rooms(
-    board: Board, patient: Patient, client: MatrixClient, me: UserId, adapter: int | None
+    board: Board,
+    patient: Patient,
+    client: MatrixClient,
+    me: UserId,
+    device_id: str,
+    adapter: int | None,
 ) -> None:
     ids = ("rooms", "encryption")
 
@@ -212,7 +218,9 @@ async def _rooms(
         except StateError:
             board.fill(ids, f"see {TITLES['journal']}")
         else:
-            board.put(rooms.drift(found, adapter), rooms.encryption(found))
+            board.put(rooms.drift(found, adapter))
+            seen = await encryption.look(patient, client, me, device_id)
+            board.put(encryption.finding(patient, seen, found.encrypted))
 
     await board.within(ROOMS_S, ids, look())
 
