@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from antiphon.adapter.matrix.verify_call import Call
 from antiphon.demo.synapse import Synapse
 from antiphon.testing.house import House
 from antiphon.testing.js_client import JsClient, js_client
@@ -128,3 +130,27 @@ async def test_a_killed_bot_ends_what_was_open(verifying: VerifyingHouse, in_roo
     await again.emoji()
     await again.confirm()
     assert (await again.over()).phase == "done"
+
+
+@pytest.mark.parametrize("in_room", [False, True], ids=["to-device", "in a room"])
+async def test_the_bot_verifies_a_person(verifying: VerifyingHouse, in_room: bool) -> None:
+    """By the word of somebody who can speak to the adapter's socket; then it vouches for them."""
+    call = await asyncio.to_thread(Call, verifying.house.folder / "state")
+    with call:
+        call.ask(verifying.ada.user_id, verifying.room if in_room else None)
+        assert await asyncio.to_thread(call.news) == {"event": "asked"}
+        asked = await verifying.ada.asked()
+        await asked.accept()
+        emoji = await asked.emoji()
+        shown = await asyncio.to_thread(call.news)
+        assert shown["emoji"] == [[e.symbol, e.name] for e in emoji]
+        await asked.confirm()
+        assert verifying.logged("verification_done") == []
+        call.word(same=True)
+        end = await asyncio.to_thread(call.news)
+        assert end == {"event": "done", "device": verifying.ada.device_id, "identity": True}
+    assert (await asked.over()).phase == "done"
+    [done] = verifying.logged("verification_done")
+    assert done["theirs_trusted"] is True
+    assert verifying.logged("user_not_signed") == []
+    await verifying.answers("Q-1")

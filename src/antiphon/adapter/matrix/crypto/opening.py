@@ -21,6 +21,7 @@ from antiphon.adapter.matrix.crypto.upkeep import Upkeep
 from antiphon.adapter.matrix.crypto.verifier import Verifier
 from antiphon.adapter.matrix.crypto.verifier_mail import Mail
 from antiphon.adapter.matrix.crypto.verifier_notices import EncryptedNotices
+from antiphon.adapter.matrix.crypto.verify_desk import open_desk
 from antiphon.adapter.matrix.crypto.vouching import Vouching
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
@@ -96,17 +97,17 @@ async def open_cipher(
             clock,
             only_cross_signed=matrix.only_cross_signed,
         )
-        cipher.verify_with(
-            Verifier(
-                opened.crypto,
-                Mail(client.keys, client, clock),
-                EncryptedNotices(client, cipher),
-                Vouching(opened.crypto.machine, opened.own, client.keys),
-                AllowList(matrix.allow).allows,
-                clock,
-            )
+        verifier = Verifier(
+            opened.crypto,
+            Mail(client.keys, client, clock),
+            EncryptedNotices(client, cipher),
+            Vouching(opened.crypto.machine, opened.own, client.keys),
+            AllowList(matrix.allow).allows,
+            clock,
         )
-        yield cipher
+        cipher.verify_with(verifier)
+        async with open_desk(state, verifier):
+            yield cipher
 
 
 def _set_aside(state: Path, device_id: str) -> None:
