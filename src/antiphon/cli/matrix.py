@@ -12,6 +12,7 @@ from antiphon.cli.matrix_doctor import doctor
 from antiphon.cli.matrix_provision import provision
 from antiphon.cli.matrix_recovery import recovery_key
 from antiphon.cli.matrix_reset import reset
+from antiphon.cli.matrix_verify import verify
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
 from antiphon.errors import EXIT_FAILED, EXIT_OK
@@ -31,6 +32,7 @@ matrix.add_command(backup)
 matrix.add_command(restore)
 matrix.add_command(reset)
 matrix.add_command(recovery_key)
+matrix.add_command(verify)
 
 
 @matrix.command("run")
