@@ -49,6 +49,7 @@ async def test_it_goes_on_after_every_restart(world: World, store_url: str) -> N
 async def test_every_device_of_everybody_reads_our_own_others_too(world: World) -> None:
     ann = await world.join(ANN, "A")
     others = [await world.join(ANN, "A2"), await world.join(BEN, "B"), await world.join(BEN, "B2")]
+    await ann.sync()
     event = await ann.write(ROOM, "hello", [ANN, BEN])
     for other in others:
         await other.sync()

@@ -109,16 +109,9 @@ class CryptoMachine(DeviceMessages):
         """The homeserver took `body` and has `counts` of our one-time keys. True: more is owed."""
         return await self._store.write(lambda c: own_keys.uploaded(c, self._vault, body, counts))
 
-    async def upload_refused(self, body: Mapping[str, Any]) -> None:
-        """The homeserver has other keys under the ids in `body` (its device keys it took): makes
-        new ones in their place."""
-
-        def replace(connection: Connection) -> None:
-            if "device_keys" in body:
-                account.set_device_uploaded(connection, True)
-            own_keys.give_up(connection, self._vault)
-
-        await self._store.write(replace)
+    async def upload_refused(self) -> None:
+        """The homeserver has other keys under our ids: makes new ones in their place."""
+        await self._store.write(lambda c: own_keys.give_up(c, self._vault))
 
     async def device_keys_lost(self) -> None:
         """The homeserver does not know our device keys (any more): they are owed again."""

@@ -80,6 +80,7 @@ class Crypto:
         those of changed devices, gives broken Olm sessions new ones. To be called after `received`
         and at the start. Raises HomeserverError; what was done is done."""
         problems = await self._upload()
+        await self.machine.track([self.machine.me.user_id])
         queried = await self._query(None)
         problems += await self._unwedge()
         return Settled(queried.changed, (*queried.problems, *problems))
@@ -96,13 +97,16 @@ class Crypto:
             queried = await self._query(people)
             problems = list(queried.problems)
             rotated = ""
+            claimed: set[str] = set()
             while True:
                 plan = await self.machine.plan(room_id, people, settings)
                 rotated = rotated or plan.rotated
-                if plan.claim:
-                    problems += await self._claim(room_id, plan.claim)
+                claim = {user: ids for user, ids in plan.claim.items() if user not in claimed}
+                if claim:
+                    claimed |= claim.keys()  # once each: a homeserver may answer anything
+                    problems += await self._claim(room_id, claim)
                     continue
-                if plan.done:
+                if not (plan.share or plan.withhold):
                     break
                 while batch := await self.machine.share(room_id, people, settings):
                     await self._send(batch)
@@ -192,7 +196,7 @@ class Crypto:
                     if error.status != 400 or not (body.keys() & _REPLACEABLE):
                         raise
                     problems.append(Problem("keys_refused", error.message))
-                    await self.machine.upload_refused(body)
+                    await self.machine.upload_refused()
                     continue
                 await self.machine.uploaded(body, counts)
         return problems

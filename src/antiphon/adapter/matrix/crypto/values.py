@@ -149,11 +149,6 @@ class GroupPlan(msgspec.Struct, frozen=True):
     withhold: int = 0
     missing: tuple[Problem, ...] = ()
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        return not (self.claim or self.share or self.withhold)
-
 
 class Batch(msgspec.Struct, frozen=True):
     """To-device messages to send in one request. `messages` is user → device → content; `names` are
