@@ -105,6 +105,27 @@ def test_a_redaction_names_its_target() -> None:
     assert read_event(event, ME) == Redacted(EventId("$r"), UserId("@ada:hs"), EventId("$x"))
 
 
+def test_nothing_of_a_verification_starts_a_turn() -> None:
+    """Neither its request, which is a message with text, nor what follows, nor an edit of it."""
+    request = text("asks to verify") | {"msgtype": "m.key.verification.request"}
+    for content, kind in (
+        (request, "m.room.message"),
+        (text(), "m.key.verification.ready"),
+        (text(), "m.key.verification.cancel"),
+        (
+            request
+            | {
+                "m.new_content": request,
+                "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+            },
+            "m.room.message",
+        ),
+    ):
+        reading = read(content, kind=kind)
+        assert isinstance(reading, Skipped)
+        assert reading.expected
+
+
 def test_files_and_encrypted_messages_are_told_apart() -> None:
     assert isinstance(read({"msgtype": "m.image", "body": "a.png", "url": 7}), FileSent)
     assert isinstance(read({"ciphertext": "broken"}, kind="m.room.encrypted"), Unreadable)

@@ -105,9 +105,13 @@ async def open_cipher(
             AllowList(matrix.allow).allows,
             clock,
         )
-        cipher.verify_with(verifier)
-        async with open_desk(state, verifier):
-            yield cipher
+
+        async def verify() -> None:
+            async with open_desk(state, verifier):
+                await verifier.run()
+
+        cipher.verify_with(verifier, verify)
+        yield cipher
 
 
 def _set_aside(state: Path, device_id: str) -> None:

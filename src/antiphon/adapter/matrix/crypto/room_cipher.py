@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -64,6 +64,7 @@ class RoomCipher:
         self._clock = clock
         self._only_cross_signed = only_cross_signed
         self._verifier: Verifier | None = None
+        self._verify: Callable[[], Awaitable[None]]
         self._wake: Callable[[], None] = lambda: None
         self._owed = asyncio.Event()
         self._owed.set()
@@ -77,9 +78,10 @@ class RoomCipher:
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         self._upkeep.on_standing(tell)
 
-    def verify_with(self, verifier: Verifier) -> None:
-        """Gives it the messages of verifications, and runs it."""
+    def verify_with(self, verifier: Verifier, work: Callable[[], Awaitable[None]]) -> None:
+        """Gives the verifier the messages of verifications; `work` goes on while `run` does."""
         self._verifier = verifier
+        self._verify = work
 
     async def run(self) -> None:
         async def keep_up(_: None) -> None:
@@ -89,7 +91,7 @@ class RoomCipher:
 
         async def verify(_: None) -> None:
             if self._verifier is not None:
-                await self._verifier.run()
+                await self._verify()
 
         works = (self._settle, keep_up, verify)
         await each(lambda work: work(None), works, len(works))
