@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from antiphon.adapter.matrix.crypto.verifications import MOST_OF_ONE, MOST_OPEN, MOST_REQUESTS
 from antiphon.errors import EncryptionError
@@ -282,6 +283,26 @@ async def test_events_that_are_read_again_change_nothing(pair: tuple[Side, Side]
     await ben.verifier.work()
     assert ann.timeline.events == there
     assert len(ann.vouched) == 1
+
+
+async def test_what_is_over_when_it_is_read_is_left_alone(pair: tuple[Side, Side]) -> None:
+    """Asked and withdrawn while Ben was away; or a room is read back after a restart. Only the two
+    can end it so, not a third."""
+    ann, ben = pair
+    await ann.ask(BEN, ROOM)
+    await ann.verifier.give_up(ann.asked[BEN])
+    there = list(ann.timeline.events)
+    assert [event.type for event in there] == ["m.room.message", "m.key.verification.cancel"]
+    await ben.sync()
+    await ben.restart()
+    for event in there:
+        ben.verifier.in_room(event)
+    await ben.verifier.work()
+    assert ann.timeline.events == there
+    for event in (there[0], replace(there[1], sender="@cat:y")):
+        ben.verifier.in_room(event)
+    await ben.verifier.work()
+    assert ann.timeline.events[-1].type == "m.key.verification.ready"
 
 
 async def test_a_way_that_is_not_known_is_refused(pair: tuple[Side, Side]) -> None:

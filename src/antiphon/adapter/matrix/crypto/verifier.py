@@ -234,6 +234,8 @@ class Verifier:
             if answer is not None:
                 await self._mail.send(answer)
             return
+        if self._ends_later(message):
+            return
         refused = self._all.why_not(message.sender, self._clock.now_ms())
         if refused is not None:
             self._log.warning("verification_refused", user=message.sender, reason=refused)
@@ -257,6 +259,17 @@ class Verifier:
                     await self._settle(one, cancel(one.state, CancelCode.UNEXPECTED_MESSAGE))
             return
         await self._settle(live, opened)
+
+    def _ends_later(self, request: Message) -> bool:
+        """Whether the request of a room is over already, as events say that were read with it: it
+        was asked and withdrawn while we were away, or the room is read back."""
+        return request.room_id is not None and any(
+            later.room_id == request.room_id
+            and later.type in (messages.CANCEL, messages.DONE)
+            and later.sender in (request.sender, self._machine.me.user_id)
+            and transaction_of(later) == request.event_id
+            for later in self._events
+        )
 
     async def _step(self, live: Live, given: Input) -> None:
         now_ms = self._clock.now_ms()
