@@ -149,6 +149,7 @@ async def test_a_change_that_comes_while_the_answer_is_under_way_is_not_lost(
 
 async def test_who_is_outdated_stays_so_over_a_restart(world: World, store_url: str) -> None:
     ann = await world.join(ANN, "A", store_url)
+    await ann.sync()
     await ann.machine.track([BEN, CAT])
     await ann.open()
     assert set(await ann.machine.outdated()) == {BEN, CAT}

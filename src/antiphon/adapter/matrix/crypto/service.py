@@ -80,9 +80,10 @@ class Crypto:
         those of changed devices, gives broken Olm sessions new ones. To be called after `received`
         and at the start. Raises HomeserverError; what was done is done."""
         problems = await self._upload()
-        await self.machine.track([self.machine.me.user_id])
         queried = await self._query(None)
         problems += await self._unwedge()
+        # Our own other devices are asked for with the next round: no start waits for them.
+        await self.machine.track([self.machine.me.user_id])
         return Settled(queried.changed, (*queried.problems, *problems))
 
     async def ready(self, room_id: str, members: Collection[str], settings: RoomSettings) -> Ready:
