@@ -15,10 +15,11 @@ from sqlalchemy import Connection, create_engine
 
 from antiphon.adapter.matrix.crypto.keystore import MIGRATIONS, KeyStore
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
-from antiphon.adapter.matrix.crypto.service import Crypto, Ready
+from antiphon.adapter.matrix.crypto.service import Crypto
 from antiphon.adapter.matrix.crypto.store_key import StoreKey
 from antiphon.adapter.matrix.crypto.values import (
     Decrypted,
+    Ready,
     Received,
     RoomSettings,
     Unreadable,

@@ -9,19 +9,18 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from antiphon.adapter.matrix.crypto.keys_api import KeysApi
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
 from antiphon.adapter.matrix.crypto.own_keys import CURVE
 from antiphon.adapter.matrix.crypto.values import (
     Batch,
-    ChangedIdentity,
     Decrypted,
     Problem,
     Queried,
+    Ready,
     Received,
     RoomSettings,
+    Settled,
     Unreadable,
 )
 from antiphon.errors import EncryptionError, MatrixApiError
@@ -32,25 +31,6 @@ TIMEOUT_MS = 10_000
 """How long our homeserver may wait for others' servers."""
 UPLOADS = 5
 """Uploads in a row, at most: each takes the place of keys that the homeserver refused."""
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """What `settle` found out. `changed` are identities that are new to people; `problems` what was
-    refused."""
-
-    changed: tuple[ChangedIdentity, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """A room into which can be written. `rotated` says why its session is new, if it is; `missing`
-    are devices that can't read what is written next, and why; `changed` as in Settled."""
-
-    session_id: str
-    rotated: str = ""
-    missing: tuple[Problem, ...] = ()
-    changed: tuple[ChangedIdentity, ...] = ()
-    problems: tuple[Problem, ...] = ()
 
 
 class Crypto:

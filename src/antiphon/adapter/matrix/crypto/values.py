@@ -161,3 +161,22 @@ class Batch(msgspec.Struct, frozen=True):
     index: int
     names: tuple[tuple[str, str, str], ...]
     code: str = ""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What `settle` found out. `changed` are identities that are new to people; `problems` what was
+    refused."""
+
+    changed: tuple[ChangedIdentity, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A room into which can be written. `rotated` says why its session is new, if it is; `missing`
+    are devices that can't read what is written next, and why; `changed` as in Settled."""
+
+    session_id: str
+    rotated: str = ""
+    missing: tuple[Problem, ...] = ()
+    changed: tuple[ChangedIdentity, ...] = ()
+    problems: tuple[Problem, ...] = ()
