@@ -294,6 +294,8 @@ def section(source: Source, name: str, struct: type[S], *, only: tuple[str, ...]
         except msgspec.ValidationError as error:
             full = f"[{name}] {field}" if name else field
             reason = str(error).split(" - at ")[0]
+            if hints[field] is bool:
+                reason = "Expected true or false"
             raise SettingsError(f"{origin[field]}: {full}: {reason}.") from error
     return msgspec.convert(raw, struct, dec_hook=_dec_hook)
 
@@ -317,6 +319,13 @@ def _read_secret(path: str, hint: object, variable: str) -> Any:
     return _from_text(hint, text, variable)
 
 
+TRUTH = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+"""What a variable of a setting that is true or false may say."""
+
+
 def _from_text(hint: object, text: str, variable: str) -> Any:
     """A variable's text as the value that a settings file would hold."""
     if hint is tuple[str, ...] or hint == tuple[str, ...]:
@@ -326,6 +335,8 @@ def _from_text(hint: object, text: str, variable: str) -> Any:
             return msgspec.json.decode(text.encode(), type=dict[str, str])
         except msgspec.DecodeError:
             raise SettingsError(f'{variable} must be JSON such as {{"matrix": "TOKEN"}}.') from None
+    if hint is bool:
+        return TRUTH.get(text.strip().lower(), text)
     if hint in (int, float):
         try:
             return int(text) if hint is int else float(text)
