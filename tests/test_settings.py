@@ -23,7 +23,7 @@ def test_a_variable_can_say_true_and_false(text: str, value: bool) -> None:
 
 
 def test_anything_else_is_told_what_is_allowed() -> None:
-    with pytest.raises(SettingsError, match="ANTIPHON_MATRIX__ANSWER_EDITS.*true or false"):
+    with pytest.raises(SettingsError, match=r"ANTIPHON_MATRIX__ANSWER_EDITS.*true or false"):
         of(ANSWER_EDITS="maybe")
 
 
