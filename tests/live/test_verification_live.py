@@ -154,3 +154,19 @@ async def test_the_bot_verifies_a_person(verifying: VerifyingHouse, in_room: boo
     assert done["theirs_trusted"] is True
     assert verifying.logged("user_not_signed") == []
     await verifying.answers("Q-1")
+
+
+async def test_in_a_room_without_encryption_nothing_is_said_of_it(
+    verifying: VerifyingHouse,
+) -> None:
+    """It can be done there, too; what the bot shows stands in its log alone."""
+    bot = verifying.house.bot.user_id
+    verifying.room = await verifying.ada.room(bot, encrypted=False)
+    await verifying.ada.joined_by(verifying.room, bot)
+    asked = await verifying.ask(in_room=True)
+    await asked.start()
+    await asked.emoji()
+    await asked.confirm()
+    assert (await asked.over()).phase == "done"
+    await verifying.answers("Q-1")
+    assert [body for body in await verifying.bodies() if "END:Q-1" not in body] == []
