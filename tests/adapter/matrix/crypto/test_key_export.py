@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -83,6 +84,13 @@ async def test_the_device_itself_counts_more_than_a_false_backup(world: World) -
     [wrong] = [f.key for f in await ben.machine.to_back_up() if f.key.room_id == "!else:x"]
     lie = msgspec.structs.replace(wrong, room_id=ROOM, session_id=other.session_id)
     assert await ann.machine.restore([lie], backed_up=True) == []
+    # An export is not signed: its last 32 bytes name the session, the rest may be anything.
+    ratchet, name = b64decode(wrong.session_key + "=="), b64decode(other.session_key + "==")
+    forged = b64encode(ratchet[:-32] + name[-32:]).decode().rstrip("=")
+    lie = msgspec.structs.replace(other, session_key=forged)
+    assert len(await ann.machine.restore([lie], backed_up=True)) == 1
+    why = await ann.unreadable(ROOM, event)
+    assert (why.reason, why.may_pass) == ("bad_mac", True)
     assert later["content"]["session_id"] == wrong.session_id
     rubbish = msgspec.structs.replace(other, session_key="rubbish")
     nul = msgspec.structs.replace(other, room_id="!a\x00")

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vodozemac
 
+from antiphon.adapter.matrix.crypto import pickles
 from antiphon.adapter.matrix.crypto.canonical import is_signed
 from antiphon.adapter.matrix.crypto.own_keys import CURVE, TARGET
 from antiphon.errors import HomeserverUnreachableError
@@ -78,6 +80,21 @@ async def test_a_used_fallback_key_is_replaced_and_the_old_one_still_works(world
     assert ben.mine.fallback != old
     await ben.sync()
     assert await ben.read(ROOM, event) == "by fallback"
+
+
+async def test_a_one_time_key_is_used_once(world: World) -> None:
+    """When it has made a session it is gone, also for the next process: who records what was sent
+    and takes the store later can't open it with what is left."""
+    ann, ben = await world.join(ANN, "A"), await world.join(BEN, "B")
+    await ann.ready(ROOM, [ANN, BEN])
+    ours = ben.mine.queue[0]["content"]["ciphertext"][ben.machine.me.curve25519]
+    await ben.sync()
+    await ben.open()
+    opened = await ben.store.read(lambda c: pickles.open_account(c, ben.store.vault))
+    body = vodozemac.PreKeyMessage.from_base64(ours["body"])
+    sender = vodozemac.Curve25519PublicKey.from_base64(ann.machine.me.curve25519)
+    with pytest.raises(vodozemac.SessionCreationException, match="unknown one-time key"):
+        opened.create_inbound_session(sender, body)
 
 
 async def test_counts_and_uploads_come_to_rest(world: World) -> None:
