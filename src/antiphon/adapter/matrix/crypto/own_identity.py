@@ -175,10 +175,9 @@ class OwnIdentity:
             signed = cross_signing.sign_device(keys, ours, me.ed25519)
             signatures[me.user_id] |= signed[me.user_id]
         if not identity.master_is_signed_by_device(found, me.device_id, me.ed25519):
+            public = cross_signing.signing_keys_upload(keys)["master_key"]
             master = await self._machine.signed_with(
-                lambda sign: cross_signing.sign_own_master(
-                    keys, found.master_key, me.device_id, sign
-                )
+                lambda sign: cross_signing.sign_own_master(keys, public, me.device_id, sign)
             )
             signatures[me.user_id] |= master[me.user_id]
         if signatures[me.user_id]:

@@ -11,7 +11,7 @@ from antiphon.adapter.matrix.crypto.backup_keeping import BackupKeeper, BackupSt
 from antiphon.adapter.matrix.crypto.own_identity import OwnIdentity, Standing
 from antiphon.adapter.matrix.crypto.values import NewKey
 from antiphon.clock import Clock
-from antiphon.errors import HomeserverError, TokenRevokedError
+from antiphon.errors import HomeserverError, MatrixApiError, TokenRevokedError
 from antiphon.telemetry import logger
 
 LOOK_EVERY_S = 3600.0
@@ -101,18 +101,29 @@ class Upkeep:
                 raise
         while self._wanted:
             name = next(iter(self._wanted))
-            if await self._backup.find(name.room_id, name.session_id):
-                self._log.info("key_from_backup", room=name.room_id, session=name.session_id)
-                self._wake()
-            else:
-                await self._ask(name.room_id, name.session_id)
+            try:
+                await self._sought(name)
+            except MatrixApiError as error:
+                self._log.warning("key_not_sought", room=name.room_id, error=error.message)
             del self._wanted[name]
         while await self._backup.put_batch():
             pass
         self._tell("backup", self._backup.standing is BackupStanding.KEPT)
 
+    async def _sought(self, name: NewKey) -> None:
+        if await self._backup.find(name.room_id, name.session_id):
+            self._log.info("key_from_backup", room=name.room_id, session=name.session_id)
+            self._wake()
+        else:
+            await self._ask(name.room_id, name.session_id)
+
     async def _looked(self) -> None:
-        await self._own.settle()
+        for look in (self._own.settle, self._backup.look):
+            try:
+                await look()
+            except MatrixApiError as error:
+                if error.errcode != "M_UNRECOGNIZED":
+                    raise
+                self._log.warning("homeserver_lacks", error=error.message)
         self._tell("identity", self._own.standing is Standing.OURS)
         self._tell("identity_replaced", self._own.standing is Standing.REPLACED)
-        await self._backup.look()
