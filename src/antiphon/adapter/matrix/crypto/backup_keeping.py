@@ -142,6 +142,7 @@ class BackupKeeper:
                 raise
             self._log.warning("backup_changed", version=version.version)
             return await self.look() is BackupStanding.KEPT
+        crash_point("identity.backed_up")
         await self._machine.backed_up([one.key for one in owed])
         return True
 

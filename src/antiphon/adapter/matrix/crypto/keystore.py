@@ -17,6 +17,7 @@ from antiphon.adapter.matrix.crypto.store import account
 from antiphon.adapter.matrix.crypto.store.account import AccountRow
 from antiphon.adapter.matrix.crypto.store_key import StoreKey
 from antiphon.adapter.matrix.crypto.vault import Vault
+from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.db.peek import peek
 from antiphon.errors import LeaseLostError, StateError
@@ -59,6 +60,7 @@ class KeyStore:
         except BaseException:
             await database.close()
             raise
+        crash_point("keys.opened")
         return cls(database, epoch, user_id, device_id, vault)
 
     async def write(self, function: Callable[[Connection], T]) -> T:
@@ -72,9 +74,13 @@ class KeyStore:
                     f"Another process has taken over this bot's keys (lease {held}, ours "
                     f"{self.epoch}). This one stops; nothing is lost."
                 )
-            return function(connection)
+            done = function(connection)
+            crash_point("keys.before_commit")
+            return done
 
-        return await self._database.write(fenced)
+        done = await self._database.write(fenced)
+        crash_point("keys.committed")
+        return done
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """As `Database.read`."""
