@@ -100,7 +100,8 @@ class Budget:
     without a 429 the double rate is tried, until the limit is gone or felt again; a 429 costs
     nothing but the request: its `retry_after_ms` says exactly when the next one goes.
 
-    Whoever sends calls `started`, and then exactly one of `succeeded`, `limited` and `failed`.
+    Whoever sends calls `started`, and then exactly one of `succeeded`, `limited`, `failed` and
+    `unused`.
     Several senders may wait at once: each asks again after its wait, the first one takes the turn.
     """
 
@@ -174,3 +175,9 @@ class Budget:
     def failed(self, kind: SendClass, now: float) -> None:
         """It ended otherwise: refused, timed out, cancelled. Says nothing about the limit."""
         self._partials -= kind is SendClass.PARTIAL
+
+    def unused(self, kind: SendClass) -> None:
+        """Nothing was sent after all: its place is there again."""
+        self._partials -= kind is SendClass.PARTIAL
+        if self.scarce:
+            self._ready -= self._gap

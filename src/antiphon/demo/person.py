@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from antiphon.adapter.matrix.beside import while_in
-from antiphon.adapter.matrix.cipher import Cipher
+from antiphon.adapter.matrix.cipher import Cipher, sealed_at_once
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.clock import Chance, Clock
@@ -163,7 +163,7 @@ class Person:
     async def _send(self, room_id: str, txn_id: str, content: dict[str, Any]) -> str:
         kind = "m.room.message"
         if room_id in self._encrypted:
-            sealed = await self._cipher.seal(RoomId(room_id), kind, content)
+            sealed = await sealed_at_once(self._cipher, RoomId(room_id), kind, content)
             return await self._client.send(room_id, sealed.type, txn_id, sealed.content)
         return await self._client.send(room_id, kind, txn_id, content)
 

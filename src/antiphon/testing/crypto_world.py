@@ -26,6 +26,7 @@ from antiphon.adapter.matrix.crypto.values import (
 )
 from antiphon.db import migrate
 from antiphon.db.database import store_name
+from antiphon.errors import EncryptionError
 from antiphon.settings import Secret
 from antiphon.testing.clock import FakeClock
 from antiphon.testing.crypto_directory import (
@@ -105,9 +106,14 @@ class Someone:
     async def write(
         self, room_id: str, text: str, members: Sequence[str], settings: RoomSettings | None = None
     ) -> dict[str, Any]:
-        """Shares the room's key and gives the event of a message."""
-        await self.ready(room_id, members, settings)
-        return await self.encrypted(room_id, text)
+        """Shares the room's key and gives the event of a message, as `RoomCipher` does."""
+        while True:
+            await self.ready(room_id, members, settings)
+            try:
+                return await self.encrypted(room_id, text)
+            except EncryptionError as error:
+                if error.code != "session_not_shared":  # else others have used it up
+                    raise
 
     async def ready(
         self, room_id: str, members: Sequence[str], settings: RoomSettings | None = None

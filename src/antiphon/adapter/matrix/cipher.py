@@ -11,8 +11,10 @@ import msgspec
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.core.ids import RoomId
+from antiphon.errors import HomeserverUnreachableError
 
 ENCRYPTED = "m.room.encrypted"
+MOST_TRIES = 5
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -52,10 +54,19 @@ class Cipher(Protocol):
         anybody sent."""
         ...
 
-    async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
-        """The event for an encrypted room, once everybody in it who may read it can. Each attempt
-        of a send is sealed anew. Raises HomeserverUnreachableError, RateLimitedError,
-        MatrixApiError, and what the key store raises."""
+    async def prepare(self, room_id: RoomId) -> None:
+        """Sees to it that everybody who may read the next message of an encrypted room can: may
+        take long the first time, nothing in a room where nothing has changed. Raises
+        HomeserverUnreachableError, RateLimitedError, MatrixApiError, and what the key store
+        raises."""
+        ...
+
+    async def seal(
+        self, room_id: RoomId, event_type: str, content: Mapping[str, Any]
+    ) -> Sealed | None:
+        """The event for an encrypted room; asks nobody. Each attempt of a send is sealed anew.
+        None where the room is to be prepared, again if it was: what may read has changed, or the
+        session is spent. Raises what the key store raises."""
         ...
 
 
@@ -79,5 +90,23 @@ class NoCipher:
     async def readable(self, room_id: RoomId, events: Sequence[Event]) -> tuple[Event, ...]:
         return tuple(events)
 
-    async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
+    async def prepare(self, room_id: RoomId) -> None:
+        """Nobody needs a key."""
+
+    async def seal(
+        self, room_id: RoomId, event_type: str, content: Mapping[str, Any]
+    ) -> Sealed | None:
         return Sealed(event_type, content)
+
+
+async def sealed_at_once(
+    cipher: Cipher, room_id: RoomId, event_type: str, content: Mapping[str, Any]
+) -> Sealed:
+    """Prepares the room and seals, for whoever holds nothing meanwhile that others wait for. Raises
+    as `prepare`."""
+    for _ in range(MOST_TRIES):
+        await cipher.prepare(room_id)
+        sealed = await cipher.seal(room_id, event_type, content)
+        if sealed is not None:
+            return sealed
+    raise HomeserverUnreachableError("The keys of the room change faster than we can write.")

@@ -114,9 +114,12 @@ class Delivery:
                 return known.event_id
             if known is not None and known.state == "failed":
                 raise RoomRefusedError(0, "NOT_WANTED_ANY_MORE")
+            if not await self._prepared(entry, send_class, pause):
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+                continue
             async with self._gate.slot(send_class) as slot:
                 try:
-                    event_id, sealed = await self._attempt(entry)
+                    sent = await self._attempt(entry)
                 except RateLimitedError as error:
                     slot.limited(error.retry_after_ms)
                     self._metrics.rate_limited.inc()
@@ -127,22 +130,18 @@ class Delivery:
                     if uncertain_since is None:
                         uncertain_since = self._clock.monotonic()
                 except MatrixApiError as error:
-                    self._metrics.sends.labels(send_class.name.lower(), "refused").inc()
-                    self._log.warning(
-                        "send_refused",
-                        room=entry.room_id,
-                        txn=entry.txn_id,
-                        status=error.status,
-                        errcode=error.errcode,
-                    )
-                    raise RoomRefusedError(error.status, error.errcode) from error
+                    raise self._refused(entry, send_class, error) from error
                 else:
+                    if sent is None:  # who may read has changed while it waited
+                        slot.unused()
+                        continue
                     slot.succeeded()
                     self._metrics.sends.labels(send_class.name.lower(), "ok").inc()
                     break
             await self._clock.sleep(pause)
             pause = min(LONGEST_PAUSE_S, pause * 2)
         crash_point("delivery.sent")
+        event_id, sealed = EventId(sent[0]), sent[1]
         await self._journal.write(lambda c: outbox.sent(c, entry.txn_id, event_id, sealed=sealed))
         crash_point("delivery.recorded")
         return event_id
@@ -151,38 +150,84 @@ class Delivery:
         """Sends a partial edit once, if the budget allows it now; whether it was accepted.
 
         A partial is never repeated: the next one carries newer text."""
-        async with self._gate.slot(SendClass.PARTIAL) as slot:
-            try:
-                await self._send(room_id, txn_id, content)
-            except RateLimitedError as error:
-                slot.limited(error.retry_after_ms)
-                self._metrics.rate_limited.inc()
-            except HomeserverUnreachableError as error:
-                self._log.info("partial_lost", room=room_id, error=str(error))
-            except MatrixApiError as error:
-                if error.status in NOT_OURS:
-                    raise RoomRefusedError(error.status, error.errcode) from error
-                self._log.warning("partial_refused", room=room_id, errcode=error.errcode)
-            else:
-                slot.succeeded()
-                self._metrics.sends.labels("partial", "ok").inc()
-                return True
+        try:
+            await self._prepare(room_id)
+            async with self._gate.slot(SendClass.PARTIAL) as slot:
+                try:
+                    sent = await self._send(room_id, txn_id, content)
+                except RateLimitedError as error:
+                    slot.limited(error.retry_after_ms)
+                    raise
+                if sent is not None:
+                    slot.succeeded()
+                    self._metrics.sends.labels("partial", "ok").inc()
+                    return True
+                slot.unused()
+        except RateLimitedError:
+            self._metrics.rate_limited.inc()
+        except HomeserverUnreachableError as error:
+            self._log.info("partial_lost", room=room_id, error=str(error))
+        except MatrixApiError as error:
+            if error.status in NOT_OURS:
+                raise RoomRefusedError(error.status, error.errcode) from error
+            self._log.warning("partial_refused", room=room_id, errcode=error.errcode)
         self._metrics.sends.labels("partial", "dropped").inc()
         return False
 
-    async def _attempt(self, entry: Entry) -> tuple[EventId, bool]:
+    async def _prepared(self, entry: Entry, send_class: SendClass, pause: float) -> bool:
+        """Prepares the room where that is needed, holding no place of the budget: a large room may
+        take a minute, and others write meanwhile. After a failure waits, `pause` seconds where the
+        homeserver does not say how long, and gives False. Raises RoomRefusedError."""
         if entry.kind == "redact":
-            redaction = await self._client.redact(entry.room_id, entry.content, entry.txn_id)
-            return EventId(redaction), False
-        event_id, sealed = await self._send(entry.room_id, entry.txn_id, entry.body())
-        return EventId(event_id), sealed
+            return True
+        try:
+            await self._prepare(entry.room_id)
+        except RateLimitedError as error:
+            self._metrics.rate_limited.inc()
+            await self._clock.sleep(max(pause, error.retry_after_ms / 1000))
+        except HomeserverUnreachableError as error:
+            self._metrics.sends.labels(send_class.name.lower(), "retried").inc()
+            self._log.warning("send_retried", txn=entry.txn_id, error=str(error))
+            await self._clock.sleep(pause)
+        except MatrixApiError as error:
+            raise self._refused(entry, send_class, error) from error
+        else:
+            return True
+        return False
 
-    async def _send(self, room_id: RoomId, txn_id: TxnId, content: Any) -> tuple[str, bool]:
-        """One attempt: the event's id, and whether it was sealed. Where the room is encrypted the
-        plaintext, which is frozen, is sealed for this attempt; the homeserver takes the first that
-        it gets under the transaction id."""
+    def _refused(
+        self, entry: Entry, send_class: SendClass, error: MatrixApiError
+    ) -> RoomRefusedError:
+        self._metrics.sends.labels(send_class.name.lower(), "refused").inc()
+        self._log.warning(
+            "send_refused",
+            room=entry.room_id,
+            txn=entry.txn_id,
+            status=error.status,
+            errcode=error.errcode,
+        )
+        return RoomRefusedError(error.status, error.errcode)
+
+    async def _attempt(self, entry: Entry) -> tuple[str, bool] | None:
+        if entry.kind == "redact":
+            return await self._client.redact(entry.room_id, entry.content, entry.txn_id), False
+        return await self._send(entry.room_id, entry.txn_id, entry.body())
+
+    async def _encrypts(self, room_id: RoomId) -> bool:
+        return self.seals and await self._journal.read(lambda c: rooms.is_encrypted(c, room_id))
+
+    async def _prepare(self, room_id: RoomId) -> None:
+        if await self._encrypts(room_id):
+            await self._cipher.prepare(room_id)
+
+    async def _send(self, room_id: RoomId, txn_id: TxnId, content: Any) -> tuple[str, bool] | None:
+        """One attempt: the event's id, and whether it was sealed; None where the room is to be
+        prepared first. Where the room is encrypted the plaintext, which is frozen, is sealed for
+        this attempt; the homeserver takes the first that it gets under the transaction id."""
         kind = "m.room.message"
-        if self.seals and await self._journal.read(lambda c: rooms.is_encrypted(c, room_id)):
-            sealed = await self._cipher.seal(room_id, kind, content)
-            return await self._client.send(room_id, sealed.type, txn_id, sealed.content), True
-        return await self._client.send(room_id, kind, txn_id, content), False
+        if not await self._encrypts(room_id):
+            return await self._client.send(room_id, kind, txn_id, content), False
+        sealed = await self._cipher.seal(room_id, kind, content)
+        if sealed is None:
+            return None
+        return await self._client.send(room_id, sealed.type, txn_id, sealed.content), True

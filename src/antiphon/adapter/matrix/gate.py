@@ -37,6 +37,11 @@ class Slot:
         self.told = True
         self._budget.limited(self._kind, self._clock.monotonic(), retry_after_ms)
 
+    def unused(self) -> None:
+        """Nothing was sent: whoever held it finds out that something is to be done before."""
+        self.told = True
+        self._budget.unused(self._kind)
+
     def failed(self) -> None:
         """It ended otherwise."""
         self.told = True

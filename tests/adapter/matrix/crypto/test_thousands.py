@@ -6,12 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import vodozemac
 
-from antiphon.adapter.matrix.crypto import own_keys
 from antiphon.adapter.matrix.crypto.machine import BATCH
-from antiphon.adapter.matrix.crypto.own_keys import CURVE
 from antiphon.adapter.matrix.crypto.values import RoomSettings
+from antiphon.testing.crypto_crowd import crowd
 from antiphon.testing.crypto_directory import KilledError
 from antiphon.testing.crypto_world import World
 
@@ -20,30 +18,12 @@ ANN, BEN = "@ann:x", "@ben:x"
 PEOPLE, EACH = 300, 10
 
 
-def crowd(world: World) -> list[str]:
-    """People whose devices are only keys in the directory."""
-    names = [f"@u{number}:x" for number in range(PEOPLE)]
-    for user_id in names:
-        for number in range(EACH):
-            device_id = f"D{number}"
-            account = vodozemac.Account()
-            me = own_keys.me_of(user_id, device_id, account)
-            place = world.directory.of(user_id, device_id)
-            place.keys = own_keys.device_keys(me, account)
-            account.generate_one_time_keys(1)
-            place.one_time = {
-                f"{CURVE}:{key_id}": own_keys.signed_by(me, account, {"key": key.to_base64()})
-                for key_id, key in account.one_time_keys.items()
-            }
-    return names
-
-
 async def test_three_thousand_devices_get_the_key_though_the_writer_is_killed(
     tmp_path: Path,
 ) -> None:
     async with World(tmp_path) as world:
         ann, ben = await world.join(ANN, "A"), await world.join(BEN, "B")
-        members = [ANN, BEN, *crowd(world)]
+        members = [ANN, BEN, *crowd(world.directory, PEOPLE, EACH)]
         world.directory.requests.clear()
         ann.steps.taken, ann.steps.kill_at = 0, 60
         with pytest.raises(KilledError):

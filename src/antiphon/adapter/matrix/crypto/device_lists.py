@@ -44,6 +44,16 @@ def outdated(connection: Connection, now_ms: int, among: Collection[str] | None)
     }
 
 
+def next_query_ms(connection: Connection, now_ms: int, among: Collection[str]) -> int | None:
+    """When somebody of `among` is to be asked for again, at the earliest; None: never."""
+    times = [
+        user.retry_ms if now_ms < user.retry_ms <= now_ms + LAST_RETRY_MS else now_ms
+        for user in users.outdated(connection)
+        if user.user_id in among
+    ]
+    return min(times, default=None)
+
+
 def queried(
     connection: Connection,
     me: Me,

@@ -40,8 +40,7 @@ def why_rotate(
     may have it now: whoever else has it, has left or was deleted. Nobody's joining is a reason."""
     if row is None:
         return "first"
-    age = now_ms - row.made_ms
-    if age >= max(settings.rotation_period_ms, LEAST_PERIOD_MS) or age < 0:
+    if not row.made_ms <= now_ms < ends_ms(row, settings):
         return "age"
     if row.messages >= min(max(settings.rotation_period_msgs, 1), MOST_MESSAGES):
         return "messages"
@@ -50,6 +49,11 @@ def why_rotate(
         if share.state in HELD and (device is None or device.curve25519 != share.curve25519):
             return "left"
     return ""
+
+
+def ends_ms(row: OutboundRow, settings: RoomSettings) -> int:
+    """When a session is to be replaced for its age."""
+    return row.made_ms + max(settings.rotation_period_ms, LEAST_PERIOD_MS)
 
 
 def rotate(connection: Connection, vault: Vault, me: Me, room_id: str, now_ms: int) -> OutboundRow:
@@ -88,25 +92,21 @@ def encrypt(
     connection: Connection,
     vault: Vault,
     me: Me,
-    room_id: str,
+    row: OutboundRow,
     kind: str,
     content: Mapping[str, Any],
-) -> dict[str, Any] | None:
-    """The content of an `m.room.encrypted` event; None where the room has no session that was
-    shared with everybody. `m.relates_to` stands in the clear too: the homeserver needs it."""
-    row = outbound_groups.of(connection, room_id)
-    if row is None or not row.ready:
-        return None
+) -> tuple[dict[str, Any], OutboundRow]:
+    """The content of an `m.room.encrypted` event in the session `row`, which is the room's in the
+    running transaction, and the session as it is after that. `m.relates_to` stands in the clear
+    too: the homeserver needs it."""
     session = pickles.open_outbound(vault, row.pickle)
-    payload = {"type": kind, "content": content, "room_id": room_id}
+    payload = {"type": kind, "content": content, "room_id": row.room_id}
     text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
     message = session.encrypt(text.encode())
-    outbound_groups.save(
-        connection,
-        msgspec.structs.replace(
-            row, pickle=session.pickle(vault.pickle_key), messages=row.messages + 1
-        ),
+    row = msgspec.structs.replace(
+        row, pickle=session.pickle(vault.pickle_key), messages=row.messages + 1
     )
+    outbound_groups.save(connection, row)
     encrypted = {
         "algorithm": MEGOLM,
         "ciphertext": message.to_base64(),
@@ -116,7 +116,7 @@ def encrypt(
     }
     if "m.relates_to" in content:
         encrypted["m.relates_to"] = content["m.relates_to"]
-    return encrypted
+    return encrypted, row
 
 
 def eligible(

@@ -32,6 +32,7 @@ from antiphon.adapter.matrix.crypto.values import (
     MEGOLM,
     Batch,
     Decrypted,
+    Encrypted,
     GroupPlan,
     Me,
     Queried,
@@ -88,7 +89,14 @@ class CryptoMachine(DeviceMessages):
                 own_keys.stock_up(connection, self._vault, counts or {}, unused_fallback)
             return to_device.receive(connection, self._vault, self.me, to_device_events, now_ms)
 
-        return await self._store.write(take)
+        renewed: tuple[str, ...] = ()
+        try:
+            received = await self._store.write(take)
+            renewed = received.renewed
+            return received
+        finally:
+            self.settled.changed({*changed, *left, *renewed})
+            self.settled.heard(to_device.senders(to_device_events))
 
     async def waiting(self) -> list[ToDevice]:
         """The messages for others that nobody is done with, in the order in which they came."""
@@ -124,7 +132,10 @@ class CryptoMachine(DeviceMessages):
 
     async def all_outdated(self) -> None:
         """What changed while we were away can't be told any more (a lost cursor)."""
-        await self._store.write(lambda c: users.stale(c, None))
+        try:
+            await self._store.write(lambda c: users.stale(c, None))
+        finally:
+            self.settled.changed(None)
 
     async def outdated(self, among: Collection[str] | None = None) -> dict[str, int]:
         """Whom to ask for now, and the mark to give to `queried` with the answer."""
@@ -134,9 +145,18 @@ class CryptoMachine(DeviceMessages):
     async def queried(self, asked: Mapping[str, int], answer: Mapping[str, Any]) -> Queried:
         """Takes in the answer of `/keys/query` about `asked`."""
         now_ms = self._clock.now_ms()
-        return await self._store.write(
-            lambda c: device_lists.queried(c, self.me, asked, answer, now_ms)
-        )
+        try:
+            return await self._store.write(
+                lambda c: device_lists.queried(c, self.me, asked, answer, now_ms)
+            )
+        finally:
+            self.settled.changed(asked)
+
+    async def next_query_ms(self, among: Collection[str]) -> int | None:
+        """When somebody of `among` is to be asked for again, at the earliest, now or before for at
+        once; None: all lists are fresh."""
+        now_ms = self._clock.now_ms()
+        return await self._store.read(lambda c: device_lists.next_query_ms(c, now_ms, among))
 
     async def plan(self, room_id: str, members: Sequence[str], settings: RoomSettings) -> GroupPlan:
         """Where the sharing of the room's session stands; changes nothing but that it replaces the
@@ -146,14 +166,14 @@ class CryptoMachine(DeviceMessages):
             lambda c: sharing.look(c, self.me, room_id, members, settings, now_ms)
         )
         if not found.rotate and found.row is not None:
-            return sharing.plan_of(found, "")
+            return sharing.plan_of(found, settings, "")
 
         def renew(connection: Connection) -> GroupPlan:
             why = sharing.look(connection, self.me, room_id, members, settings, now_ms).rotate
             if why:
                 group_out.rotate(connection, self._vault, self.me, room_id, now_ms)
             now = sharing.look(connection, self.me, room_id, members, settings, now_ms)
-            return sharing.plan_of(now, why)
+            return sharing.plan_of(now, settings, why)
 
         return await self._store.write(renew)
 
@@ -182,13 +202,27 @@ class CryptoMachine(DeviceMessages):
         await self._store.write(lambda c: outbound_groups.set_ready(c, room_id, session_id))
 
     async def encrypt(
-        self, room_id: str, kind: str, content: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
-        """The content of an `m.room.encrypted` event; each call moves the ratchet. None where the
-        room's session was not shared yet."""
-        return await self._store.write(
-            lambda c: group_out.encrypt(c, self._vault, self.me, room_id, kind, content)
-        )
+        self,
+        room_id: str,
+        kind: str,
+        content: Mapping[str, Any],
+        session_id: str,
+        settings: RoomSettings,
+    ) -> Encrypted | None:
+        """An `m.room.encrypted` event; each call moves the ratchet. None where the room has another
+        session than this, or one that was not shared yet or is to be replaced."""
+        now_ms = self._clock.now_ms()
+
+        def encrypt(connection: Connection) -> Encrypted | None:
+            row = outbound_groups.of(connection, room_id)
+            if row is None or row.session_id != session_id or not row.ready:
+                return None
+            if group_out.why_rotate(row, (), {}, settings, now_ms):
+                return None
+            sealed, row = group_out.encrypt(connection, self._vault, self.me, row, kind, content)
+            return Encrypted(sealed, bool(group_out.why_rotate(row, (), {}, settings, now_ms)))
+
+        return await self._store.write(encrypt)
 
     async def decrypt(
         self, room_id: str, events: Sequence[Mapping[str, Any]]

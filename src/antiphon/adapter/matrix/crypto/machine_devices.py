@@ -24,9 +24,13 @@ class DeviceMessages(Lookups):
         which no valid key came are noted for the room, told, and claimed again after a while;
         `room_id` is empty where it is not for a room."""
         now_ms = self._clock.now_ms()
-        return await self._store.write(
-            lambda c: claims.take(c, self._vault, room_id, wanted, answer, now_ms)
-        )
+        try:
+            return await self._store.write(
+                lambda c: claims.take(c, self._vault, room_id, wanted, answer, now_ms)
+            )
+        finally:
+            if not room_id:  # else it is a step of settling that room
+                self.settled.changed(wanted)
 
     async def without_session(self, names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         """Those of these living devices with which there is no Olm session yet."""
@@ -59,4 +63,7 @@ class DeviceMessages(Lookups):
 
     async def unwedged(self, names: Mapping[str, Sequence[str]]) -> None:
         """That was done, or can't be done now: not again within an hour."""
-        await self._store.write(lambda c: unwedging.done(c, names, self._clock.now_ms()))
+        try:
+            await self._store.write(lambda c: unwedging.done(c, names, self._clock.now_ms()))
+        finally:
+            self.settled.changed(names)

@@ -13,6 +13,7 @@ from antiphon.adapter.matrix.crypto import device_lists, key_export, own_keys, p
 from antiphon.adapter.matrix.crypto.key_export import ForBackup
 from antiphon.adapter.matrix.crypto.keystore import KeyStore
 from antiphon.adapter.matrix.crypto.room_key import RoomKey
+from antiphon.adapter.matrix.crypto.settled import SettledRooms
 from antiphon.adapter.matrix.crypto.store import devices, inbound_groups, users
 from antiphon.adapter.matrix.crypto.store import secrets as stored_secrets
 from antiphon.adapter.matrix.crypto.store.devices import Device
@@ -24,13 +25,19 @@ T = TypeVar("T")
 
 
 class Lookups:
-    """What `CryptoMachine` offers besides its protocols. `me` are our own public keys."""
+    """What `CryptoMachine` offers besides its protocols. `me` are our own public keys; `settled` is
+    told of all that changes about others' devices."""
 
     def __init__(self, store: KeyStore, me: Me, clock: Clock):
         self._store = store
         self._vault = store.vault
         self._clock = clock
         self.me = me
+        self.settled = SettledRooms()
+
+    def now_ms(self) -> int:
+        """The time of the machine's clock."""
+        return self._clock.now_ms()
 
     async def sign(self, body: bytes) -> str:
         """Our device's signature of bytes, unpadded base64."""
@@ -87,7 +94,10 @@ class Lookups:
 
     async def accept_identity(self, user_id: str, master: str) -> None:
         """People were told that this is the user's identity now."""
-        await self._store.write(lambda c: users.pin(c, user_id, master))
+        try:
+            await self._store.write(lambda c: users.pin(c, user_id, master))
+        finally:
+            self.settled.changed([user_id])
 
     async def secret(self, name: str) -> bytes | None:
         """A secret of this name."""

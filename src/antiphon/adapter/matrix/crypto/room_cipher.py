@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -36,7 +35,6 @@ from antiphon.errors import (
 from antiphon.telemetry import logger
 
 LONGEST_PAUSE_S = 60.0
-MOST_TRIES = 5
 
 NEVER = "io.antiphon.unreadable"
 """The type given to a message that no key will ever open: it is skipped like any unknown type."""
@@ -148,23 +146,29 @@ class RoomCipher:
         }
         return self._noted(room_id, tuple(opened.get(event.event_id, event) for event in events))
 
-    async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
-        for _ in range(MOST_TRIES):
-            facts = await self._facts.of(room_id)
-            try:
-                ready = await self._crypto.ready(room_id, facts.readers, facts.settings)
-            except MatrixApiError as error:
-                # Of keys, not of the room: it says nothing about whether we may write there.
-                raise HomeserverUnreachableError(
-                    f"The keys of the room can't be given to its members now: {error.message}"
-                ) from error
-            self._tell(ready.problems, ready.changed)
-            if ready.rotated:
-                self._upkeep.new_sessions()
-            with suppress(EncryptionError):  # its session was replaced in between
-                sealed = await self._crypto.encrypt(room_id, event_type, content)
-                return Sealed(ENCRYPTED, sealed)
-        raise HomeserverUnreachableError("The keys of the room change faster than we can write.")
+    async def prepare(self, room_id: RoomId) -> None:
+        facts = await self._facts.of(room_id)
+        try:
+            ready = await self._crypto.ready(room_id, facts.readers, facts.settings)
+        except MatrixApiError as error:
+            # Of keys, not of the room: it says nothing about whether we may write there.
+            raise HomeserverUnreachableError(
+                f"The keys of the room can't be given to its members now: {error.message}"
+            ) from error
+        self._tell(ready.problems, ready.changed)
+        if ready.rotated:
+            self._upkeep.new_sessions()
+
+    async def seal(
+        self, room_id: RoomId, event_type: str, content: Mapping[str, Any]
+    ) -> Sealed | None:
+        facts = self._facts.known(room_id)
+        if facts is None or not self._crypto.is_ready(room_id, facts.readers, facts.settings):
+            return None
+        try:
+            return Sealed(ENCRYPTED, await self._crypto.encrypt(room_id, event_type, content))
+        except EncryptionError:  # its session is spent, or was replaced in between
+            return None
 
     def _noted(self, room_id: RoomId, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Shows them to the verifications, which take what is theirs."""

@@ -72,6 +72,10 @@ class RoomFacts:
                 if version == self._versions[room_id]:  # else something changed meanwhile
                     self._known[room_id] = facts
 
+    def known(self, room_id: str) -> Facts | None:
+        """The room's facts where they were asked for and nothing has changed since."""
+        return self._known.get(room_id)
+
     def _forget(self, room_id: str) -> None:
         self._versions[room_id] += 1
         self._known.pop(room_id, None)

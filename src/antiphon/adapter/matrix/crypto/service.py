@@ -12,9 +12,12 @@ from typing import Any
 from antiphon.adapter.matrix.crypto.keys_api import KeysApi
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
 from antiphon.adapter.matrix.crypto.own_keys import CURVE
+from antiphon.adapter.matrix.crypto.settled import SettledRoom
+from antiphon.adapter.matrix.crypto.sharing import CLAIM_AGAIN_MS
 from antiphon.adapter.matrix.crypto.values import (
     Batch,
     Decrypted,
+    Encrypted,
     Problem,
     Queried,
     Ready,
@@ -23,6 +26,7 @@ from antiphon.adapter.matrix.crypto.values import (
     Settled,
     Unreadable,
 )
+from antiphon.crash import crash_point
 from antiphon.errors import EncryptionError, MatrixApiError
 
 QUERIED_AT_ONCE = 250
@@ -53,7 +57,9 @@ class Crypto:
         unused_fallback: Collection[str] | None,
     ) -> Received:
         """As `CryptoMachine.receive`; asks the homeserver nothing, so that sync goes on."""
-        return await self.machine.receive(to_device, changed, left, counts, unused_fallback)
+        taken = await self.machine.receive(to_device, changed, left, counts, unused_fallback)
+        crash_point("keys.received")
+        return taken
 
     async def settle(self) -> Settled:
         """Does what is owed to the homeserver and to other devices: publishes our keys, asks for
@@ -72,15 +78,23 @@ class Crypto:
         are all who may read it (joined, and invited where the room shows them its history).
 
         Raises HomeserverError where our own homeserver fails; others' can't stop it."""
+        machine = self.machine
+        readers = members if isinstance(members, frozenset) else frozenset(members)
+        if found := machine.settled.of(room_id, readers, settings, machine.now_ms()):
+            return Ready(found.session_id, missing=found.missing)
         async with self._room(room_id):
-            people = sorted({*members, self.machine.me.user_id})
-            await self.machine.track(people)
+            if found := machine.settled.of(room_id, readers, settings, machine.now_ms()):
+                return Ready(found.session_id, missing=found.missing)
+            all_of_them = readers | {machine.me.user_id}
+            people = sorted(all_of_them)
+            await machine.track(people)
             queried = await self._query(people)
+            settling, now_ms = machine.settled.begin(room_id, all_of_them), machine.now_ms()
             problems = list(queried.problems)
             rotated = ""
             claimed: set[str] = set()
             while True:
-                plan = await self.machine.plan(room_id, people, settings)
+                plan = await machine.plan(room_id, people, settings)
                 rotated = rotated or plan.rotated
                 claim = {user: ids for user, ids in plan.claim.items() if user not in claimed}
                 if claim:
@@ -89,27 +103,55 @@ class Crypto:
                     continue
                 if not (plan.share or plan.withhold):
                     break
-                while batch := await self.machine.share(room_id, people, settings):
+                while batch := await machine.share(room_id, people, settings):
                     await self._send(batch)
-                    await self.machine.shared(batch)
+                    await machine.shared(batch)
             if not plan.ready:
-                await self.machine.ready(room_id, plan.session_id)
+                await machine.ready(room_id, plan.session_id)
+            until = [plan.ends_ms]
+            if (again_ms := await machine.next_query_ms(people)) is not None:
+                until.append(again_ms)
+            if any(problem.code == "m.no_olm" for problem in plan.missing):
+                until.append(now_ms + CLAIM_AGAIN_MS)
+            settled = SettledRoom(
+                session_id=plan.session_id,
+                asked=readers,
+                members=all_of_them,
+                settings=settings,
+                missing=plan.missing,
+                since_ms=now_ms,
+                until_ms=min(until),
+            )
+            machine.settled.keep(room_id, settling, settled)
             return Ready(plan.session_id, rotated, plan.missing, queried.changed, tuple(problems))
 
-    async def encrypt(self, room_id: str, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of an `m.room.encrypted` event, after `ready`. Each call gives another, so
-        each attempt to send one under the same transaction id encrypts anew.
+    def is_ready(self, room_id: str, members: Collection[str], settings: RoomSettings) -> bool:
+        """Whether `ready` has nothing to do for this room, as far as is known without looking."""
+        settled = self.machine.settled.of(room_id, members, settings, self.machine.now_ms())
+        return settled is not None
 
-        Raises EncryptionError (retryable) where the room's session was not shared: call `ready`."""
-        async with self._room(room_id):
-            encrypted = await self.machine.encrypt(room_id, kind, content)
+    async def encrypt(self, room_id: str, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of an `m.room.encrypted` event, after `ready`; asks nobody and waits for no
+        `ready`. Each call gives another, so each attempt to send one under the same transaction
+        id encrypts anew.
+
+        Raises EncryptionError (retryable) where the session was not given to everybody who may
+        read now, or is to be replaced: call `ready`."""
+        settled = self.machine.settled.last(room_id, self.machine.now_ms())
+        encrypted: Encrypted | None = None
+        if settled is not None:
+            encrypted = await self.machine.encrypt(
+                room_id, kind, content, settled.session_id, settled.settings
+            )
+        if encrypted is None or encrypted.spent:
+            self.machine.settled.forget(room_id)
         if encrypted is None:
             raise EncryptionError(
                 "The key of this room was not given to its members yet.",
                 code="session_not_shared",
                 retryable=True,
             )
-        return encrypted
+        return encrypted.content
 
     async def decrypt(self, room_id: str, event: Mapping[str, Any]) -> Decrypted | Unreadable:
         """Reads one `m.room.encrypted` event."""
@@ -179,6 +221,7 @@ class Crypto:
                     problems.append(Problem("keys_refused", error.message))
                     await self.machine.upload_refused()
                     continue
+                crash_point("upload.sent")
                 await self.machine.uploaded(body, counts)
         return problems
 
@@ -208,6 +251,7 @@ class Crypto:
             for user_id, device_id in names[start : start + CLAIMED_AT_ONCE]:
                 wanted.setdefault(user_id, {})[device_id] = CURVE
             answer = await self._api.claim_keys(wanted, TIMEOUT_MS)
+            crash_point("claim.answered")
             asked = {user_id: list(ids) for user_id, ids in wanted.items()}
             problems += await self.machine.claimed(room_id, asked, answer)
         return problems
@@ -220,6 +264,7 @@ class Crypto:
         batch = await self.machine.dummies(devices)
         if batch is not None:
             await self._send(batch)
+        crash_point("unwedge.sent")
         await self.machine.unwedged(devices)
         return problems
 

@@ -96,7 +96,7 @@ def _at(share: ShareRow | None) -> int:
     return 0 if share is None else share.at_ms
 
 
-def plan_of(found: Round, rotated: str) -> GroupPlan:
+def plan_of(found: Round, settings: RoomSettings, rotated: str) -> GroupPlan:
     """The same for the caller; `rotated` says why the session is new, if it is."""
     claim: dict[str, list[str]] = {}
     for device in found.claim:
@@ -105,6 +105,7 @@ def plan_of(found: Round, rotated: str) -> GroupPlan:
     return GroupPlan(
         found.row.session_id,
         found.row.ready,
+        group_out.ends_ms(found.row, settings),
         rotated,
         claim,
         len(found.share),

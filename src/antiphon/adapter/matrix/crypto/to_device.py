@@ -37,6 +37,7 @@ class _Taken(msgspec.Struct):
     withheld: list[NewKey] = []
     wedged: list[tuple[str, str]] = []
     problems: list[Problem] = []
+    renewed: list[str] = []
 
 
 def receive(
@@ -65,7 +66,18 @@ def receive(
         tuple(dict.fromkeys(taken.withheld)),
         tuple(taken.wedged),
         tuple(taken.problems),
+        tuple(taken.renewed),
     )
+
+
+def senders(events: Sequence[Any]) -> set[str]:
+    """Who sent encrypted ones: with a device of theirs there may be an Olm session now."""
+    found: set[str] = set()
+    for event in events:
+        match event:
+            case {"type": str(kind), "sender": str(sender)} if kind == ENCRYPTED:
+                found.add(sender)
+    return found
 
 
 def _digest(event: Any) -> str:
@@ -136,6 +148,7 @@ def _take_opened(
     elif opened.type == "m.dummy" and opened.device is not None:
         # It made a new session because it could not read us: what it was sent may be lost.
         shares.again(connection, opened.device.user_id, opened.device.device_id)
+        taken.renewed.append(opened.device.user_id)
     elif opened.type.startswith(SEALED):
         message = ToDevice(
             digest,

@@ -72,13 +72,14 @@ class NewKey(msgspec.Struct, frozen=True, order=True):
 
 class Received(msgspec.Struct, frozen=True):
     """What a sync response brought. `wedged` are devices (user and identity key) for which a new
-    Olm session is owed now."""
+    Olm session is owed now; `renewed` are people a device of whom gets its keys once more."""
 
     messages: tuple[ToDevice, ...] = ()
     keys: tuple[NewKey, ...] = ()
     withheld: tuple[NewKey, ...] = ()
     wedged: tuple[tuple[str, str], ...] = ()
     problems: tuple[Problem, ...] = ()
+    renewed: tuple[str, ...] = ()
 
 
 class ChangedIdentity(msgspec.Struct, frozen=True):
@@ -139,15 +140,24 @@ class RoomSettings(msgspec.Struct, frozen=True):
 class GroupPlan(msgspec.Struct, frozen=True):
     """What stands between a room's session and everybody having it. `claim`: devices by user that
     need a one-time key; `share`: how many have an Olm session and lack the key; `withhold`: how
-    many are to be told that they don't get it. `rotated` says why the session is new."""
+    many are to be told that they don't get it. `rotated` says why the session is new; at
+    `ends_ms` it is to be replaced."""
 
     session_id: str
     ready: bool
+    ends_ms: int
     rotated: str = ""
     claim: dict[str, list[str]] = {}
     share: int = 0
     withhold: int = 0
     missing: tuple[Problem, ...] = ()
+
+
+class Encrypted(msgspec.Struct, frozen=True):
+    """The content of an `m.room.encrypted` event; `spent`: the session is to be replaced next."""
+
+    content: dict[str, Any]
+    spent: bool
 
 
 class Batch(msgspec.Struct, frozen=True):

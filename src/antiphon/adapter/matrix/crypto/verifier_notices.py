@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from antiphon.adapter.matrix.cipher import Sealed
+from antiphon.adapter.matrix.cipher import Cipher, sealed_at_once
 from antiphon.adapter.matrix.contents import message
 from antiphon.core.ids import RoomId
 from antiphon.errors import HomeserverError, TokenRevokedError
@@ -30,18 +30,10 @@ class RoomsApi(Protocol):
         ...
 
 
-class Seals(Protocol):
-    """`RoomCipher` does it."""
-
-    async def seal(self, room_id: RoomId, event_type: str, content: Mapping[str, Any]) -> Sealed:
-        """The event for an encrypted room."""
-        ...
-
-
 class EncryptedNotices:
     """Implements `verifier.Show`."""
 
-    def __init__(self, rooms: RoomsApi, cipher: Seals):
+    def __init__(self, rooms: RoomsApi, cipher: Cipher):
         self._rooms = rooms
         self._cipher = cipher
         self._log = logger("matrix.verification")
@@ -51,7 +43,7 @@ class EncryptedNotices:
             if await self._rooms.state_event(room_id, "m.room.encryption") is None:
                 return  # it would go in the clear
             content = message(text, notice=True)
-            sealed = await self._cipher.seal(RoomId(room_id), "m.room.message", content)
+            sealed = await sealed_at_once(self._cipher, RoomId(room_id), "m.room.message", content)
             txn_id = "v" + secrets.token_hex(20)
             await self._rooms.send(room_id, sealed.type, txn_id, sealed.content)
         except TokenRevokedError:
