@@ -17,8 +17,8 @@ TESTS = Path(__file__).parent
 MAX_LINES = 500
 
 LEAVES = {"errors", "settings", "telemetry", "clock", "crash"}
-SURFACE = {"sdk", "core", "db"}
-BELOW_CLI = {"run", "demo", "adapter", "agent", "master", "sdk", "core", "agent_api", "db"}
+SURFACE = {"sdk", "core", "db", "records"}
+BELOW_CLI = {"run", "demo", "adapter", "agent", "master", *SURFACE, "agent_api"}
 
 # Who may import what of Antiphon, besides itself and the leaves.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -28,9 +28,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": BELOW_CLI - {"demo", "run"},
     "adapter.matrix": SURFACE,
     "adapter.terminal": SURFACE,
-    "sdk": {"core", "agent_api", "db"},
+    "sdk": {"core", "agent_api", "db", "records"},
     "agent": {"agent_api", "db"},
-    "master": {"db"},
+    "master": {"core", "db", "records", "agent_api"},
+    "records": {"core", "db"},
     "core": set(),
     "agent_api": set(),
     "db": set(),
@@ -49,7 +50,7 @@ LEAVES_OF: dict[str, set[str]] = {
 STORES = (
     *("antiphon.agent.store", "antiphon.master.store", "antiphon.adapter.matrix.journal"),
     "antiphon.adapter.matrix.crypto.store",
-    *("antiphon.sdk.state_rows", "antiphon.sdk.state_schema", "antiphon.sdk.migrations"),
+    "antiphon.records",
     "antiphon.sdk.state_backup",
 )
 ENGINES = ("antiphon.agent.engines",)
@@ -62,7 +63,11 @@ PLACES: dict[str, tuple[str, ...]] = {
     "sqlalchemy.Connection": ("antiphon.db", "antiphon.agent", "antiphon.adapter", *STORES),
     "alembic": ("antiphon.db", *STORES),
     # agent.engines asks model servers, never a homeserver.
-    "aiohttp": (*TRANSPORT, "antiphon.agent.engines", "antiphon.demo", "antiphon.master"),
+    "aiohttp": (*TRANSPORT, "antiphon.agent.engines", "antiphon.demo", "antiphon.sdk.remote_http"),
+    "fastapi": ("antiphon.master",),
+    "starlette": ("antiphon.master",),
+    "uvicorn": ("antiphon.master",),
+    "pydantic": ("antiphon.master",),
     "aiohttp.web": ("antiphon.adapter.matrix.operate", "antiphon.master", "antiphon.demo"),
     "websockets": ("antiphon.agent_api", "antiphon.agent"),
     "nio": ("antiphon.adapter.matrix.crypto",),

@@ -14,7 +14,7 @@ from antiphon.core.ids import RunId, ThreadId, UserId
 from antiphon.core.model import Said
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.agent_session import SENTENCES, AgentSession
-from antiphon.sdk.interface import Outcome, Progress, ResolvedSettings, Run, ToolUse
+from antiphon.sdk.interface import ChatSettings, Outcome, Progress, Run, ToolUse
 from antiphon.testing.agent import FakeAgent
 from antiphon.testing.script import Crash, Cut, Late, NextStep
 
@@ -39,7 +39,7 @@ async def session(agent: FakeAgent) -> AsyncIterator[AgentSession]:
 
 def a_run(run_id: str = "t1.0", text: str = "hi", **settings: str) -> Run:
     said = (Said(UserId("@anna:x"), text), Said(UserId("@bert:x"), "and I"))
-    return Run(RunId(run_id), THREAD, said, ResolvedSettings(**settings))  # type: ignore[arg-type]
+    return Run(RunId(run_id), THREAD, said, ChatSettings(**settings))  # type: ignore[arg-type]
 
 
 async def last_of(session: AgentSession, run: Run) -> Progress:

@@ -11,11 +11,11 @@ from sqlalchemy import create_engine
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.core.ids import ChatId, EventId, RoomId, ThreadId, UserId
 from antiphon.core.model import Place
+from antiphon.core.scopes import Scope
 from antiphon.errors import PlatformError, SettingsError
-from antiphon.sdk.interface import ResolvedSettings
+from antiphon.records.schema import metadata
+from antiphon.sdk.interface import ChatSettings
 from antiphon.sdk.prototype_state import LocalState
-from antiphon.sdk.state import Scope
-from antiphon.sdk.state_schema import metadata
 
 BOT, ANNA, BERT = UserId("@bot:x"), UserId("@anna:x"), UserId("@bert:x")
 ROOM = RoomId("!room:x")
@@ -178,7 +178,7 @@ async def test_the_narrowest_scope_wins_setting_by_setting(state: LocalState) ->
     await state.set_setting(Scope("room", "matrix", ROOM), "max_output_tokens", 100)
     await state.set_setting(Scope("user", "matrix", ANNA), "model", "openai:x")
     await state.set_setting(Scope("user", "terminal", BERT), "model", "other")
-    assert await state.resolve(PLACE, ANNA) == ResolvedSettings(
+    assert await state.resolve(PLACE, ANNA) == ChatSettings(
         model="openai:x", system_prompt="Be kind.", max_output_tokens=100
     )
     assert (await state.resolve(PLACE, BERT)).model == "local"
@@ -192,15 +192,15 @@ async def test_a_setting_is_replaced_and_unset(state: LocalState) -> None:
     assert await state.settings(scope) == {"tools": ["clock", "notes"]}
     assert (await state.resolve(PLACE, ANNA)).tools == ("clock", "notes")
     await state.set_setting(scope, "tools", None)
-    assert await state.resolve(PLACE, ANNA) == ResolvedSettings()
+    assert await state.resolve(PLACE, ANNA) == ChatSettings()
 
 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("modle", "x", "Known: model"),
-        ("model", 5, "model: Expected"),
-        ("max_output_tokens", 0, ">= 1"),
+        ("modle", "x", "Did you mean `model`"),
+        ("model", 5, "text of up to 256"),
+        ("max_output_tokens", 0, "from 1 to 1000000"),
         ("deadline_s", -1, "deadline_s"),
     ],
 )

@@ -9,10 +9,10 @@ from antiphon.agent_api.messages import Error, RunStart
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.core.ids import RoomId, RunId, ThreadId, UserId
 from antiphon.core.model import Place, Said
+from antiphon.core.scopes import Scope
 from antiphon.errors import AgentUnreachableError, PlatformError, SettingsError, StateError
 from antiphon.sdk.interface import Outcome, Run
 from antiphon.sdk.real import open_platform
-from antiphon.sdk.state import Scope
 from antiphon.settings import AgentSettings, General, Secret
 from antiphon.testing.agent import FakeAgent
 

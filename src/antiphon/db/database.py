@@ -35,13 +35,18 @@ def database_url(setting: str, state: Path, default_name: str) -> str:
     return f"sqlite:///{state / default_name}"
 
 
+MOVED = {"records": "sdk"}
+"""Stores whose folder was another one once: their databases keep the name that they carry."""
+
+
 def store_name(migrations: Path) -> str:
     """The name that the databases of a store carry for ever: where its folder of migrations is in
-    the package, such as `agent.store`."""
+    the package (or was, when the first was made), such as `agent.store`."""
     parts = migrations.parent.parts
     if "antiphon" not in parts:
         return migrations.parent.name
-    return ".".join(parts[len(parts) - parts[::-1].index("antiphon") :])
+    name = ".".join(parts[len(parts) - parts[::-1].index("antiphon") :])
+    return MOVED.get(name, name)
 
 
 class Database:

@@ -7,46 +7,37 @@ A surface knows chats and runs; it knows nothing of models, sockets or databases
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-from antiphon.core.ids import ChatId, RunId, SessionId, ThreadId, UserId
+from antiphon.core.chat_settings import ChatSettings
+from antiphon.core.chats import Chat, KeptChat, Session
+from antiphon.core.ids import ChatId, RoomId, RunId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place, Said
+from antiphon.core.people import Forgotten, Role, UsageEntry, UsageSum
+from antiphon.core.rules import Rules
+from antiphon.core.scopes import Scope
 
-
-class Session(msgspec.Struct, frozen=True):
-    """One memory of a chat, named at the agent by `thread_id` (random, minted by the sdk)."""
-
-    session_id: SessionId
-    chat_id: ChatId
-    thread_id: ThreadId
-    started_ms: int
-
-
-class Chat(msgspec.Struct, frozen=True):
-    """One conversation as we see it, with its current session."""
-
-    chat_id: ChatId
-    place: Place
-    session: Session
-
-
-class KeptChat(msgspec.Struct, frozen=True):
-    """A chat that is kept, with the threads of all its sessions, forgotten ones too."""
-
-    place: Place
-    threads: tuple[ThreadId, ...]
-
-
-class ResolvedSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What applies to one run, after all scopes; `None` leaves it to the agent."""
-
-    model: str | None = None
-    system_prompt: str | None = None
-    tools: tuple[str, ...] | None = None
-    max_output_tokens: int | None = None
-    deadline_s: float | None = None
+__all__ = [
+    "Chat",
+    "ChatSettings",
+    "Forgotten",
+    "KeptChat",
+    "Outcome",
+    "Platform",
+    "PlatformHealth",
+    "Progress",
+    "Role",
+    "Rules",
+    "Run",
+    "Scope",
+    "Session",
+    "StateHealth",
+    "ToolUse",
+    "UsageEntry",
+    "UsageSum",
+]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -56,7 +47,7 @@ class Run(msgspec.Struct, frozen=True):
     run_id: RunId
     thread_id: ThreadId
     question: tuple[Said, ...]
-    settings: ResolvedSettings = ResolvedSettings()
+    settings: ChatSettings = ChatSettings()
 
 
 class ToolUse(msgspec.Struct, frozen=True):
@@ -109,8 +100,24 @@ class PlatformHealth(msgspec.Struct, frozen=True):
     code: str = ""
 
 
+class StateHealth(msgspec.Struct, frozen=True):
+    """How it stands with whoever keeps users, chats and settings. `remote`: a control plane does.
+    `ok`: it can be asked now. `waiting`: changes that it has not been told yet; `conflicts`:
+    changes that it did not take as they were, one sentence each, newest last."""
+
+    remote: bool
+    ok: bool
+    detail: str
+    waiting: int = 0
+    conflicts: tuple[str, ...] = ()
+
+
 class Platform(Protocol):
-    """The platform as a surface sees it.
+    """The platform as a surface sees it. `request_id` names one change (the id of the turn that
+    asked): asked for again under it, nothing is changed again and the answer is the same; another
+    change under it is refused (PlatformError `conflict`). `by`: who asked, for the audit log. What
+    `by` may do was decided by the surface; a chat or session of another place is `unknown_chat` or
+    `unknown_session`, whether it exists or not.
 
     `chat`, `new_session`, `move_chat` and `resolve` need whoever keeps chats and settings: they
     raise DatabaseError where that is a database of ours which failed, and PlatformError where it
@@ -125,6 +132,32 @@ class Platform(Protocol):
     async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
         """Begins another session of the chat and makes it current. Idempotent by `request_id`
         (the id of the turn that asked). Raises PlatformError `unknown_chat`."""
+        ...
+
+    async def sessions(self, chat_id: ChatId) -> tuple[Session, ...]:
+        """The sessions of the chat whose memory was not forgotten, archived ones too, by number.
+        Raises PlatformError `unknown_chat`."""
+        ...
+
+    async def switch_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        """Makes a session of this chat the current one, and brings it back where it was archived.
+        Idempotent. Raises PlatformError `unknown_session`."""
+        ...
+
+    async def rename_session(
+        self, chat_id: ChatId, session_id: SessionId, title: str, request_id: str
+    ) -> Session:
+        """Gives a session of this chat a title of up to 200 characters (empty: none). Idempotent.
+        Raises PlatformError `unknown_session`, `bad_value`."""
+        ...
+
+    async def archive_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        """Puts a session out of sight; where it was the current one, another begins. Gives the one
+        that is current now. Idempotent. Raises PlatformError `unknown_session`."""
         ...
 
     async def move_chat(self, old: Place, new: Place) -> None:
@@ -142,8 +175,70 @@ class Platform(Protocol):
         there. Idempotent."""
         ...
 
-    async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
+    async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
         """The settings of a run that `user_id` asks for in `chat`."""
+        ...
+
+    async def rules(self) -> Rules:
+        """The newest snapshot of roles and wide settings; where they can't be asked for, the last
+        one that was known, for a while (`Rules.fresh`). Cheap; never asks the agent."""
+        ...
+
+    async def rules_after(self, version: str) -> Rules:
+        """Waits until the rules are others than those of `version`; gives them."""
+        ...
+
+    async def set_setting(
+        self, scope: Scope, key: str, value: Any, *, by: UserId, request_id: str
+    ) -> None:
+        """Sets (None: unsets) one setting in one scope, durably. `scope.surface` is this surface's
+        or empty. A change of `isolation` lets every chat that it concerns begin a new session.
+        Raises SettingsError (`unknown_setting`, `bad_value`, `bad_scope`): it says what may be."""
+        ...
+
+    async def settings(self, scope: Scope) -> dict[str, Any]:
+        """What is set in this scope alone."""
+        ...
+
+    async def models(self) -> tuple[str, ...]:
+        """The models that a run may ask for, the agent's own first. Raises AgentUnreachableError
+        and AgentRefusedError."""
+        ...
+
+    async def set_role(
+        self, pattern: str, role: Role | None, *, by: UserId, request_id: str
+    ) -> None:
+        """Gives the people of a pattern (an id or a glob) a role, or takes it back. Idempotent.
+        Raises SettingsError for a pattern that is none."""
+        ...
+
+    async def record_usage(self, entries: tuple[UsageEntry, ...]) -> None:
+        """Counts what runs used, each once. Durable; may be called again with the same."""
+        ...
+
+    async def usage(
+        self, *, since_ms: int, user_id: UserId | None = None, room: RoomId | None = None
+    ) -> UsageSum:
+        """What was used on this surface since a time, by a person, in a room, or both."""
+        ...
+
+    async def forget_user(self, user_id: UserId, request_id: str) -> Forgotten:
+        """Erases what is kept of a person: chats that are theirs alone, settings, usage, roles
+        except `blocked`. What the agent remembers of them is then owed to it: `forget` for
+        `threads`, `erase_author` for `shared`. Idempotent."""
+        ...
+
+    async def export_user(self, user_id: UserId) -> dict[str, Any]:
+        """All that is kept of a person here, as JSON values; not what was said."""
+        ...
+
+    async def erase_author(self, thread_id: ThreadId, user_id: UserId) -> None:
+        """Erases from the thread every run in which `user_id` said something. As `cancel`
+        otherwise."""
+        ...
+
+    async def state_health(self) -> StateHealth:
+        """How it stands with users, chats and settings; never raises."""
         ...
 
     def answer(self, run: Run) -> AsyncGenerator[Progress, None]:

@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 
-from antiphon.agent_api.messages import RunSettings
+from antiphon import records
 from antiphon.clock import Chance, Clock
+from antiphon.core.chat_settings import ChatSettings, check, merge
+from antiphon.core.chats import Chat, KeptChat, Session
 from antiphon.core.ids import ChatId, ThreadId, UserId
 from antiphon.core.model import Place
+from antiphon.core.scopes import Scope, scopes_of
 from antiphon.db import Database
 from antiphon.db.peek import peek
-from antiphon.errors import SettingsError
-from antiphon.sdk import state_rows as rows
-from antiphon.sdk.interface import Chat, KeptChat, ResolvedSettings, Session
-from antiphon.sdk.state import SCOPES, Scope, scopes_of
+from antiphon.records import chats as rows
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(records.__file__).parent / "migrations"
 
 
 class LocalState:
@@ -76,7 +76,7 @@ class LocalState:
     async def is_retired(self, thread_id: ThreadId) -> bool:
         return await self._database.read(lambda connection: rows.is_retired(connection, thread_id))
 
-    async def resolve(self, place: Place, user_id: UserId) -> ResolvedSettings:
+    async def resolve(self, place: Place, user_id: UserId) -> ChatSettings:
         scopes, surface, now = scopes_of(place, user_id), place.surface, self._clock.now_ms()
         known = await self._database.read(
             lambda connection: rows.is_known_user(connection, surface, user_id)
@@ -86,10 +86,10 @@ class LocalState:
                 lambda connection: rows.note_user(connection, surface, user_id, now)
             )
         found = await self._database.read(lambda connection: rows.read_settings(connection, scopes))
-        return merge(found)
+        return merge((scope, key, msgspec.json.decode(value)) for scope, key, value in found)
 
     async def set_setting(self, scope: Scope, key: str, value: Any) -> None:
-        text = msgspec.json.encode(checked(key, value)).decode()
+        text = msgspec.json.encode(None if value is None else check(key, value)).decode()
         stored = None if value is None else text
         await self._database.write(
             lambda connection: rows.write_setting(connection, scope, key, stored)
@@ -109,24 +109,3 @@ async def kept_chats(url: str, surface: str, account: UserId) -> tuple[KeptChat,
         url, MIGRATIONS, lambda connection: rows.list_chats(connection, surface, account)
     )
     return found or ()
-
-
-def checked(key: str, value: Any) -> Any:
-    """`value` as the agent would accept it for `key`; raises SettingsError."""
-    known = ResolvedSettings.__struct_fields__
-    if key not in known:
-        raise SettingsError(f"There is no setting {key!r} of a chat. Known: {', '.join(known)}.")
-    try:
-        return getattr(msgspec.convert({key: value}, RunSettings), key)
-    except msgspec.ValidationError as error:
-        reason = str(error).split(" - at ")[0]
-        raise SettingsError(f"{key}: {reason}.") from error
-
-
-def merge(found: list[tuple[Scope, str, str]]) -> ResolvedSettings:
-    """One value for each setting: that of the narrowest scope which sets it."""
-    values: dict[str, Any] = {}
-    for _, key, value in sorted(found, key=lambda item: SCOPES.index(item[0].kind)):
-        if key in ResolvedSettings.__struct_fields__:
-            values[key] = msgspec.json.decode(value)
-    return msgspec.convert(values, ResolvedSettings)

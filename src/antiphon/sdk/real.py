@@ -23,10 +23,10 @@ from antiphon.errors import (
 from antiphon.sdk.agent_session import AgentSession, refusal
 from antiphon.sdk.interface import (
     Chat,
+    ChatSettings,
     KeptChat,
     PlatformHealth,
     Progress,
-    ResolvedSettings,
     Run,
     Session,
 )
@@ -78,7 +78,7 @@ class Platform:
         self._own(place)
         await self._state.forget_chat(place)
 
-    async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
+    async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
         return await self._state.resolve(chat.place, user_id)
 
     async def answer(self, run: Run) -> AsyncGenerator[Progress, None]:

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, select, update
 from antiphon.core.ids import ThreadId
 from antiphon.db.database import store_name
 from antiphon.db.dump import Dump, dump
+from antiphon.records.chats import insert_new
+from antiphon.records.schema import retired_threads, sessions
 from antiphon.sdk.prototype_state import MIGRATIONS
-from antiphon.sdk.state_rows import insert_new
-from antiphon.sdk.state_schema import retired_threads, sessions
 
 STORE = store_name(MIGRATIONS)
 FILE = "state.db"

@@ -12,11 +12,11 @@ from antiphon.core.model import Place
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.interface import (
     Chat,
+    ChatSettings,
     KeptChat,
     Outcome,
     PlatformHealth,
     Progress,
-    ResolvedSettings,
     Run,
     Session,
 )
@@ -129,9 +129,9 @@ class LifePlatform:
         await self._life.cross("platform.move_chat")
         await self._agent.chats.move_chat(old, new)
 
-    async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
+    async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
         await self._life.cross("platform.resolve")
-        return ResolvedSettings()
+        return ChatSettings()
 
     async def answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         await self._life.cross("platform.answer")

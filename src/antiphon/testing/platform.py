@@ -22,11 +22,11 @@ from antiphon.errors import (
 )
 from antiphon.sdk.interface import (
     Chat,
+    ChatSettings,
     KeptChat,
     Outcome,
     PlatformHealth,
     Progress,
-    ResolvedSettings,
     Run,
     Session,
     ToolUse,
@@ -49,7 +49,7 @@ class FakePlatform:
 
     def __init__(self) -> None:
         self.script: Script[Run] = Script(echo)
-        self.settings = ResolvedSettings()
+        self.settings = ChatSettings()
         self.unreachable = False
         self.refused = False
         self.runs: list[Run] = []
@@ -112,7 +112,7 @@ class FakePlatform:
             self.retired.update(self._threads[chat.chat_id])
             del self._chats[chat.chat_id]
 
-    async def resolve(self, chat: Chat, user_id: UserId) -> ResolvedSettings:
+    async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
         return self.settings
 
     # --- runs -----------------------------------------------------------------------------------

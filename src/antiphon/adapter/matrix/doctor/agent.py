@@ -14,10 +14,10 @@ from antiphon.clock import Clock
 from antiphon.core.ids import RoomId, RunId, ThreadId, UserId
 from antiphon.core.model import Place, Said
 from antiphon.errors import PlatformError
-from antiphon.sdk.interface import Outcome, Platform, ResolvedSettings, Run
+from antiphon.sdk.interface import ChatSettings, Outcome, Platform, Run
 
 QUESTION = "This is a test of the connection. Reply with the one word: ready"
-SETTINGS = ResolvedSettings(tools=(), max_output_tokens=512, deadline_s=30.0)
+SETTINGS = ChatSettings(tools=(), max_output_tokens=512, deadline_s=30.0)
 DOCTOR = UserId("@doctor:antiphon.invalid")
 MODEL_S = 30.0
 FORGET_S = 5.0

@@ -23,12 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from antiphon.core.chats import Chat, KeptChat, Session
 from antiphon.core.ids import ChatId, EventId, RoomId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
+from antiphon.core.scopes import Scope
 from antiphon.errors import PlatformError
-from antiphon.sdk.interface import Chat, KeptChat, Session
-from antiphon.sdk.state import Scope
-from antiphon.sdk.state_schema import chats, retired_threads, sessions, settings, users
+from antiphon.records.schema import chats, retired_threads, sessions, settings, users
 
 Mint = Callable[[], str]
 

@@ -1,0 +1,1 @@
+"""Who and what, as rows: users, chats, sessions, settings, roles, usage, audit."""
