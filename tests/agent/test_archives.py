@@ -22,6 +22,7 @@ from antiphon.agent_api.messages import (
     MAX_FRAME_BYTES,
     InputPart,
     RunFailure,
+    Usage,
 )
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.db import Database
@@ -70,7 +71,7 @@ def an_archive(*runs: PastRun, **fields: object) -> Archive:
 
 FULL = an_archive(
     a_run(),
-    a_run("r2", status="cancelled", ended_ms=None),
+    a_run("r2", status="cancelled", ended_ms=None, usage=Usage(3, 4, 0.5, 2, True)),
     a_run("r3", status="error", settings=None, error=RunFailure("deadline", "Too long.", True)),
     notes=(PastNote(3, "c-r1", "r1", "milk", 8),),
 )
@@ -136,6 +137,13 @@ def test_rows_that_no_thread_could_have_are_refused(bad: Archive) -> None:
     with pytest.raises(AgentProtocolError) as caught:
         archives.decode(msgspec.json.encode(bad))
     assert caught.value.code == "bad_archive"
+
+
+def test_an_archive_of_before_usage_was_counted_stays_as_it_was() -> None:
+    """To the byte: a memory that was imported from one is exported the same."""
+    data = archives.encode(an_archive())
+    assert b"usage" not in data
+    assert archives.encode(archives.decode(data)) == data
 
 
 def test_a_newer_archive_says_so() -> None:

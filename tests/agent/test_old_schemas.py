@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, create_engine
 
 from antiphon.agent.model import ThreadId
-from antiphon.agent.store import MIGRATIONS, events, notes, runs, steps, tombstones
+from antiphon.agent.store import MIGRATIONS, events, notes, reading, runs, steps, tombstones
+from antiphon.agent_api.messages import Usage
 from antiphon.db import Database, migrate
 
 OLD = ThreadId("matrix", "thread-0123456789")
@@ -27,6 +28,13 @@ INSERT INTO tombstones VALUES ({KEY}, 'r9', 'cancelled', 7);
 """A thread as the first version wrote it: frozen here, whatever the tables become."""
 
 
+def reading_usage(connection: Connection, run_id: str) -> Usage | None:
+    """What a snapshot of the run says of it."""
+    found = reading.snapshot(connection, OLD, run_id)
+    assert found is not None
+    return found.usage
+
+
 async def test_the_very_first_schema_goes_forward_with_its_data(store_url: str) -> None:
     """A thread that the first version kept is there for this one: history, notes, tombstones,
     and the run that was in flight."""
@@ -42,10 +50,12 @@ async def test_the_very_first_schema_goes_forward_with_its_data(store_url: str) 
         (turn,) = steps.turns(connection, OLD, 99)
         assert (turn.run_id, turn.steps[0].calls[0].content) == ("r1", "found")
         assert [(one.run_id, one.failed_attempts) for one in runs.settle(connection)] == [("r2", 2)]
+        assert reading_usage(connection, "r1") is None
         run = runs.get(connection, OLD, "r2")
         assert run is not None
         assert run.settings is not None
         assert run.settings.model == "offline"
+        assert run.used == Usage(seconds=0.005, estimated=True)
         assert [one.seq for one in events.after(connection, OLD, 0, 9)] == [1]
         assert [note.text for note in notes.all_of(connection, OLD)] == ["milk"]
         assert tombstones.find(connection, OLD, "r9") == "cancelled"

@@ -31,7 +31,7 @@ from antiphon.agent.store import (
     threads,
     tombstones,
 )
-from antiphon.agent_api.messages import Cursor, InputPart, TextDelta
+from antiphon.agent_api.messages import Cursor, InputPart, TextDelta, Usage
 from antiphon.db import Database
 from antiphon.errors import AgentProtocolError, LeaseLostError
 
@@ -64,7 +64,7 @@ def answered(connection: Connection, run_id: str, text: str = "hi", answer: str 
     """A run from start to success."""
     lifecycle.start(connection, wanted(run_id, text), 1)
     steps.add(connection, THREAD, run_id, StepRow(0, answer), 2)
-    runs.end(connection, THREAD, run_id, "success", None, 3)
+    runs.end(connection, THREAD, run_id, "success", None, 3, Usage())
 
 
 async def test_the_migrations_build_the_tables(database: Database) -> None:
@@ -83,7 +83,7 @@ async def test_a_new_run_begins_its_thread_at_seq_1(database: Database) -> None:
     def check(connection: Connection) -> None:
         started = lifecycle.start(connection, wanted("r1"), 1)
         assert [(one.seq, one.type) for one in started.frames] == [(1, "run.started")]
-        runs.end(connection, THREAD, "r1", "success", None, 1)
+        runs.end(connection, THREAD, "r1", "success", None, 1, Usage())
         again = lifecycle.start(connection, wanted("r2"), 1)
         assert again.frames[0].seq == 2
         assert again.run.ordinal == started.run.ordinal + 1
@@ -105,18 +105,18 @@ async def test_only_the_attempt_that_has_the_run_may_write(database: Database) -
 
     def check(connection: Connection) -> None:
         lifecycle.start(connection, wanted("r1"), 1)
-        runs.fence(connection, THREAD, "r1", 1, 5)
+        runs.fence(connection, THREAD, "r1", 1, Usage(seconds=0.005))
         resumed = lifecycle.resume(connection, THREAD, "r1", 1)
         assert resumed is not None
         assert (resumed.run.attempt, resumed.run.spent_ms) == (2, 5)
         for attempt in (1, 3):
             with pytest.raises(LeaseLostError):
-                runs.fence(connection, THREAD, "r1", attempt, 5)
-        runs.end(connection, THREAD, "r1", "success", None, 1)
+                runs.fence(connection, THREAD, "r1", attempt, Usage())
+        runs.end(connection, THREAD, "r1", "success", None, 1, Usage())
         with pytest.raises(LeaseLostError):
-            runs.fence(connection, THREAD, "r1", 2, 5)
+            runs.fence(connection, THREAD, "r1", 2, Usage())
         with pytest.raises(LeaseLostError):
-            runs.end(connection, THREAD, "r1", "error", None, 1)
+            runs.end(connection, THREAD, "r1", "error", None, 1, Usage())
         assert lifecycle.resume(connection, THREAD, "r1", 1) is None
 
     await database.write(check)
@@ -183,7 +183,7 @@ async def test_errors_are_no_history(database: Database) -> None:
     def check(connection: Connection) -> None:
         answered(connection, "r1", "one")
         lifecycle.start(connection, wanted("r2", "two"), 1)
-        runs.end(connection, THREAD, "r2", "error", None, 1)
+        runs.end(connection, THREAD, "r2", "error", None, 1, Usage())
         answered(connection, "r3", "three")
         lifecycle.withdraw(connection, THREAD, "r3", 1)
         assert [turn.run_id for turn in steps.turns(connection, THREAD, 99)] == ["r1"]
@@ -317,7 +317,7 @@ async def test_only_crashes_at_work_are_failed_attempts(database: Database) -> N
             if number == 1:
                 runs.park(connection, thread, "r1")
             if number == 2:
-                runs.end(connection, thread, "r2", "success", None, 1)
+                runs.end(connection, thread, "r2", "success", None, 1, Usage())
         first, second = (
             ThreadId("matrix", f"thread-{0:016d}"),
             ThreadId("matrix", f"thread-{1:016d}"),

@@ -18,6 +18,7 @@ from antiphon.errors import (
     PlatformError,
 )
 from antiphon.sdk.interface import Outcome, Progress, Run, ToolUse
+from antiphon.testing.agent_run import ended
 from antiphon.testing.platform_worlds import (
     ANNA,
     KINDS,
@@ -122,7 +123,7 @@ async def test_only_the_last_progress_has_an_outcome(world: World) -> None:
         if progress.text == "one":
             gate.set()
     assert [progress.outcome for progress in seen[:-1]] == [None] * (len(seen) - 1)
-    assert seen[-1].outcome == Outcome("success")
+    assert ended(seen[-1]) == Outcome("success")
     assert seen[-1].text == "one two"
     assert all("one two".startswith(progress.text) for progress in seen)
     assert seen[-1].model in ("fake", "scripted")
@@ -159,7 +160,7 @@ async def test_a_run_that_fails_ends_in_an_error_outcome(world: World) -> None:
     failure = Outcome("error", "model_unavailable", "The model is away.", retryable=True)
     world.reply("so f", failure)
     last = await last_of(world, await a_run(world))
-    assert last.outcome == failure
+    assert ended(last) == failure
     assert last.text == "so f"
 
 
@@ -201,7 +202,7 @@ async def test_a_slow_reader_gets_the_newest_state(world: World) -> None:
         if count < 5:
             await asyncio.sleep(0.02)
     assert last.text == "".join(f"{n} " for n in range(200))
-    assert last.outcome == Outcome("success")
+    assert ended(last) == Outcome("success")
 
 
 async def test_another_body_under_the_same_run_is_a_conflict(world: World) -> None:
@@ -239,7 +240,7 @@ async def test_a_cancel_ends_an_open_run_with_what_there_is(world: World) -> Non
         if progress.text == "some" and progress.outcome is None:
             await world.platform.cancel(run.thread_id, run.run_id)
             await world.platform.cancel(run.thread_id, run.run_id)
-    assert last.outcome == Outcome("cancelled")
+    assert ended(last) == Outcome("cancelled")
     assert last.text == "some"
 
 
@@ -247,7 +248,7 @@ async def test_a_cancel_before_the_start_holds(world: World) -> None:
     """The run ends as cancelled at once."""
     run = await a_run(world)
     await world.platform.cancel(run.thread_id, run.run_id)
-    assert (await last_of(world, run)).outcome == Outcome("cancelled")
+    assert ended(await last_of(world, run)) == Outcome("cancelled")
 
 
 async def test_a_withdrawn_run_ends(world: World) -> None:
@@ -258,7 +259,7 @@ async def test_a_withdrawn_run_ends(world: World) -> None:
         last = progress
         if progress.outcome is None and progress.text:
             await world.platform.withdraw(run.thread_id, run.run_id)
-    assert last.outcome == Outcome("cancelled")
+    assert ended(last) == Outcome("cancelled")
     await world.platform.withdraw(run.thread_id, run.run_id)
 
 
@@ -286,7 +287,7 @@ async def test_forgetting_a_thread_ends_its_open_run(world: World) -> None:
         last = progress
         if progress.outcome is None and progress.text:
             await world.platform.forget(run.thread_id)
-    assert last.outcome == Outcome("cancelled")
+    assert ended(last) == Outcome("cancelled")
 
 
 async def test_a_withdrawn_run_stays_ended(world: World) -> None:
@@ -296,7 +297,7 @@ async def test_a_withdrawn_run_stays_ended(world: World) -> None:
     async for progress in world.platform.answer(run):
         if progress.outcome is None and progress.text:
             await world.platform.withdraw(run.thread_id, run.run_id)
-    assert (await last_of(world, run)).outcome == Outcome("cancelled")
+    assert ended(await last_of(world, run)) == Outcome("cancelled")
     assert world.begun() == 1
 
 

@@ -9,6 +9,7 @@ from antiphon.core.model import Place, Said
 from antiphon.sdk.interface import Outcome, Run
 from antiphon.sdk.real import open_platform
 from antiphon.settings import AgentSettings, General, Secret
+from antiphon.testing.agent_run import ended
 from antiphon.testing.agent_service import TOKEN, AgentProcess
 from antiphon.testing.engine import Act, Rule, Script
 
@@ -55,7 +56,7 @@ async def test_an_answer_survives_the_agents_death(tmp_path: Path) -> None:
                     await agent.kill()
                     (tmp_path / "go").touch()
                     agent = await AgentProcess.start(tmp_path, SCRIPT, env)
-        assert (last.text, last.outcome) == ("I look. \n\nIt is noon.", Outcome("success"))
+        assert (last.text, ended(last)) == ("I look. \n\nIt is noon.", Outcome("success"))
         steps = [line["step"] for line in agent.journal() if "step" in line]
         assert steps == [0, 1, 1]
     finally:

@@ -14,8 +14,9 @@ from antiphon.core.ids import RunId, ThreadId, UserId
 from antiphon.core.model import Said
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.agent_session import SENTENCES, AgentSession
-from antiphon.sdk.interface import ChatSettings, Outcome, Progress, Run, ToolUse
+from antiphon.sdk.interface import ChatSettings, Outcome, Progress, Run, ToolUse, Usage
 from antiphon.testing.agent import FakeAgent
+from antiphon.testing.agent_run import ended
 from antiphon.testing.script import Crash, Cut, Late, NextStep
 
 THREAD = ThreadId("thread-0000000001")
@@ -141,7 +142,7 @@ async def test_an_agent_that_is_away_at_first_is_waited_for(
     asking = asyncio.ensure_future(last_of(session, a_run()))
     await asyncio.sleep(0.1)
     await agent.up()
-    assert (await asking).outcome == Outcome("success")
+    assert ended(await asking) == Outcome("success")
     await agent.down()
     with pytest.raises(AgentUnreachableError):
         await last_of(session, a_run("t2.0"))
@@ -203,7 +204,7 @@ async def test_an_unknown_refusal_of_a_newer_agent_has_a_sentence_too(
 async def test_a_passing_refusal_is_not_shown(agent: FakeAgent, session: AgentSession) -> None:
     """An agent that restarts while asked answers after it."""
     agent.refusals["run.start"] = [Error("shutting_down", "Bye.", retryable=True)]
-    assert (await last_of(session, a_run())).outcome == Outcome("success")
+    assert ended(await last_of(session, a_run())) == Outcome("success")
 
 
 async def test_a_busy_thread_is_waited_for_as_long_as_its_run_shows_signs(
@@ -259,3 +260,15 @@ async def test_closing_the_answer_leaves_the_run_alone(
     while not agent.threads[THREAD].runs["t1.0"].answer.over:
         await asyncio.sleep(0.005)
     assert agent.threads[THREAD].runs["t1.0"].answer.text == "one two"
+
+
+async def test_the_outcome_says_what_the_run_used(agent: FakeAgent, session: AgentSession) -> None:
+    """As the agent counted it, for answers and for errors; a late reader is told the same."""
+    used = Usage(412, 38, 2.5, estimated=False)
+    agent.reply("hello", Outcome("success", usage=used))
+    for _ in range(2):
+        outcome = (await last_of(session, a_run())).outcome
+        assert outcome == Outcome("success", usage=used)
+    agent.reply(Outcome("error", "model_failed", "No.", usage=used))
+    failed = (await last_of(session, a_run("t2.0"))).outcome
+    assert failed == Outcome("error", "model_failed", "No.", usage=used)

@@ -15,6 +15,7 @@ from antiphon.sdk.interface import Outcome, Run
 from antiphon.sdk.real import open_platform
 from antiphon.settings import AgentSettings, General, Secret
 from antiphon.testing.agent import FakeAgent
+from antiphon.testing.agent_run import ended
 
 ANNA = UserId("@anna:x")
 PLACE = Place("matrix", UserId("@bot:x"), RoomId("!room:x"))
@@ -46,7 +47,7 @@ async def test_a_restarted_surface_finds_its_chat_and_its_answer(tmp_path: Path)
         async with opened(agent, tmp_path) as platform:
             assert await platform.chat(PLACE) == chat
             last = [progress async for progress in platform.answer(run)][-1]
-        assert (last.text, last.outcome) == ("one two", Outcome("success"))
+        assert (last.text, ended(last)) == ("one two", Outcome("success"))
         assert len(agent.starts) == 1
     assert (tmp_path / "state.db").is_file()
 

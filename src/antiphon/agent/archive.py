@@ -19,6 +19,7 @@ from antiphon.agent_api.messages import (
     InputPart,
     OpaqueId,
     RunFailure,
+    Usage,
 )
 from antiphon.errors import AgentProtocolError
 
@@ -54,8 +55,9 @@ class PastStep(msgspec.Struct, frozen=True):
     calls: tuple[PastCall, ...]
 
 
-class PastRun(msgspec.Struct, frozen=True):
-    """A run that has ended, with its question and its steps in order."""
+class PastRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run that has ended, with its question and its steps in order. `usage` is missing where it
+    was not counted: in archives of before it was."""
 
     run_id: OpaqueId
     status: Literal["success", "cancelled", "error"]
@@ -67,6 +69,7 @@ class PastRun(msgspec.Struct, frozen=True):
     created_ms: Ms
     ended_ms: Ms | None
     steps: tuple[PastStep, ...]
+    usage: Usage | None = None
 
 
 class PastNote(msgspec.Struct, frozen=True):

@@ -37,11 +37,13 @@ MIN_RESULT_TOKENS = 24
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What a step is sent: the system prompt and the bounded history."""
+    """What a step is sent: the system prompt and the bounded history; `input_tokens` is what that
+    (with the tools' declarations) is estimated at."""
 
     system_prompt: str
     history: tuple[HistoryItem, ...]
     max_output_tokens: int
+    input_tokens: int
 
 
 def build(
@@ -64,6 +66,7 @@ def build(
     budget = max(0, min(settings.history_tokens, room))
 
     asked = _question(question, named)
+    cost = fixed + _cost(asked)
     free = budget - _cost(asked)
     if free < 0:
         most = tokens.characters(budget - len(asked) * tokens.MESSAGE_TOKENS)
@@ -74,6 +77,7 @@ def build(
         )
     work = _work(steps, budget, free)
     free -= _cost(work)
+    cost += _cost(work)
     earlier: list[list[HistoryItem]] = []
     most_result = max(MIN_RESULT_TOKENS, budget // OLD_RESULT_SHARE)
     for turn in turns:
@@ -81,9 +85,10 @@ def build(
         free -= _cost(items)
         if free < 0:
             break
+        cost += _cost(items)
         earlier.append(items)
     past = [item for items in reversed(earlier) for item in items]
-    return Prompt(system, (*past, *asked, *work), output)
+    return Prompt(system, (*past, *asked, *work), output, cost)
 
 
 def _question(parts: tuple[InputPart, ...], named: bool) -> list[HistoryItem]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from antiphon.agent_api.messages import AnyEvent, InputPart, RunFailure
+from antiphon.agent_api.messages import AnyEvent, InputPart, RunFailure, Usage
 
 RunStatus = Literal["running", "success", "cancelled", "error", "withdrawn"]
 CallState = Literal["asked", "begun", "done"]
@@ -35,7 +35,8 @@ class FrozenSettings(msgspec.Struct, frozen=True):
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """A run as stored."""
+    """A run as stored. `usage` is as of the last commit; None: an older version made the row, and
+    did not count."""
 
     thread: ThreadId
     run_id: str
@@ -49,6 +50,12 @@ class RunRow(msgspec.Struct, frozen=True):
     settings: FrozenSettings | None
     error: RunFailure | None
     created_ms: int
+    usage: Usage | None
+
+    @property
+    def used(self) -> Usage:
+        """What it has used; where that was not counted, what is known."""
+        return self.usage or Usage(seconds=self.spent_ms / 1000, estimated=True)
 
 
 class CallRow(msgspec.Struct, frozen=True):

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from antiphon.agent.log import ThreadLog
+from antiphon.agent.meter import Meter
 from antiphon.agent.model import Frame, RunRow, frame
 from antiphon.agent.store import events, runs, threads
-from antiphon.agent_api.messages import AnyEvent
+from antiphon.agent_api.messages import AnyEvent, Usage
 from antiphon.clock import Clock
 from antiphon.crash import crash_point
 from antiphon.db import Database
@@ -46,7 +47,8 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Recorder:
-    """Writes the events of one attempt. Used by one task at a time."""
+    """Writes the events of one attempt. Used by one task at a time. What `meter` counts is stored
+    with every commit."""
 
     def __init__(self, database: Database, log: ThreadLog, run: RunRow, seq: int, clock: Clock):
         self._database = database
@@ -55,6 +57,7 @@ class Recorder:
         self._seq = seq
         self._clock = clock
         self._began = clock.monotonic()
+        self.meter = Meter(run.used)
         self._pending: list[Frame] = []
         self._pending_since = 0.0
         self._lock = asyncio.Lock()
@@ -66,6 +69,11 @@ class Recorder:
     def spent_ms(self) -> int:
         """Milliseconds that all attempts of the run have worked so far."""
         return self._run.spent_ms + int((self._clock.monotonic() - self._began) * 1000)
+
+    @property
+    def usage(self) -> Usage:
+        """What all attempts of the run have used so far."""
+        return self.meter.usage(self.spent_ms / 1000)
 
     def draft(self, kind: Draft, **fields: object) -> Draft:
         """An event of this attempt that waits for its seq."""
@@ -123,11 +131,11 @@ class Recorder:
             batch, self._pending = self._pending, []
             made = [self._next(draft) for draft in drafts]
             frames = [frame(event) for event in made]
-            run, spent = self._run, self.spent_ms
+            run, usage = self._run, self.usage
 
             def transaction(connection: Connection) -> None:
                 threads.lock(connection, run.thread)
-                runs.fence(connection, run.thread, run.run_id, run.attempt, spent)
+                runs.fence(connection, run.thread, run.run_id, run.attempt, usage)
                 events.append(connection, run.thread, batch + frames)
                 if also is not None:
                     also(connection)

@@ -142,18 +142,21 @@ class RunLoop:
     async def _model_step(self, engine: Engine, model: str) -> StepDone:
         self._new_step()
         request = self._request(engine, model)
-        step = len(self._steps)
+        step, meter = len(self._steps), self._recorder.meter
         done: StepDone | None = None
         async with aclosing(engine.step(request)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 self._live.check()
                 match chunk:
                     case TextChunk():
+                        meter.hear(chunk.text)
                         await self._text(step, clean(chunk.text))
                     case ReasoningChunk():
+                        meter.hear(chunk.text)
                         await self._reasoning(step, clean(chunk.text))
                     case StepDone():
                         done = chunk
+                        meter.end(done)
                         break
         if done is None:
             raise EngineError("The model's answer broke off. Please try again.", retryable=True)
@@ -165,6 +168,7 @@ class RunLoop:
         prompt = history.build(
             self._settings, capabilities, specs, self._turns, self._run.input, tuple(self._steps)
         )
+        self._recorder.meter.begin(prompt.input_tokens)
         return StepRequest(
             model, prompt.system_prompt, prompt.history, specs, prompt.max_output_tokens
         )
@@ -281,16 +285,16 @@ class RunLoop:
             input_tokens=done.input_tokens,
             output_tokens=done.output_tokens,
         )
-        now, run = self._clock.now_ms(), self._run
+        now, run, usage = self._clock.now_ms(), self._run, self._recorder.usage
 
         def end(connection: Connection) -> None:
             steps.add(connection, run.thread, run.run_id, step, now)
-            runs.end(connection, run.thread, run.run_id, "success", None, now)
+            runs.end(connection, run.thread, run.run_id, "success", None, now, usage)
 
         crash_point("end.before_commit")
         await self._recorder.commit(
             *self._closing(number),
-            self._recorder.draft(RunFinished, outcome="success", text=text),
+            self._recorder.draft(RunFinished, outcome="success", text=text, usage=usage),
             also=end,
         )
         crash_point("end.committed")
@@ -316,7 +320,7 @@ class RunLoop:
     async def _cancelled(self, *, keep: bool) -> None:
         crash_point("cancel.before_end")
         number, now, run = len(self._steps), self._clock.now_ms(), self._run
-        so_far = "".join(self._parts)
+        usage, so_far = self._recorder.usage, "".join(self._parts)
         text = join_steps((*(step.text for step in self._steps), so_far)) if keep else ""
 
         def end(connection: Connection) -> None:
@@ -324,20 +328,21 @@ class RunLoop:
                 partial = StepRow(step=number, text=so_far, whole=False)
                 steps.add(connection, run.thread, run.run_id, partial, now)
             lifecycle.close_calls(connection, run.thread, run.run_id)
-            runs.end(connection, run.thread, run.run_id, "cancelled", None, now)
+            runs.end(connection, run.thread, run.run_id, "cancelled", None, now, usage)
 
         await self._recorder.commit(
             *self._closing(number),
-            self._recorder.draft(RunFinished, outcome="cancelled", text=text),
+            self._recorder.draft(RunFinished, outcome="cancelled", text=text, usage=usage),
             also=end,
         )
 
     async def _failed(self, failure: RunFailure) -> None:
         number, now, run = len(self._steps), self._clock.now_ms(), self._run
+        usage = self._recorder.usage
 
         def end(connection: Connection) -> None:
             lifecycle.close_calls(connection, run.thread, run.run_id)
-            runs.end(connection, run.thread, run.run_id, "error", failure, now)
+            runs.end(connection, run.thread, run.run_id, "error", failure, now, usage)
 
         await self._recorder.commit(
             *self._closing(number),
@@ -346,6 +351,7 @@ class RunLoop:
                 code=failure.code,
                 message=failure.message,
                 retryable=failure.retryable,
+                usage=usage,
             ),
             also=end,
         )

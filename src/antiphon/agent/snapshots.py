@@ -43,6 +43,7 @@ def stored(run: RunRow, steps: tuple[StepRow, ...], seq: int) -> Snapshot:
         ),
         model=run.settings.model if run.settings else None,
         error=run.error,
+        usage=None if run.status == "running" else run.usage,
     )
 
 

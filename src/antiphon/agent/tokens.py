@@ -14,11 +14,21 @@ BYTES_PER_TOKEN = 2
 
 def estimate(text: str) -> int:
     """Tokens of `text`, rounded up, without framing."""
+    return of_weight(*weight(text))
+
+
+def weight(text: str) -> tuple[int, int]:
+    """ASCII characters of `text`, and bytes of the rest: sums over pieces are those of the whole,
+    which token counts are not."""
     if text.isascii():
-        return -(-len(text) // ASCII_PER_TOKEN)
-    data = len(text.encode("utf-8", "surrogatepass"))
+        return len(text), 0
     plain = len(text.encode("ascii", "ignore"))
-    return -(-plain // ASCII_PER_TOKEN) + -(-(data - plain) // BYTES_PER_TOKEN)
+    return plain, len(text.encode("utf-8", "surrogatepass")) - plain
+
+
+def of_weight(plain: int, rest: int) -> int:
+    """Tokens of so many ASCII characters and bytes of the rest."""
+    return -(-plain // ASCII_PER_TOKEN) + -(-rest // BYTES_PER_TOKEN)
 
 
 def characters(tokens: int) -> int:

@@ -22,6 +22,7 @@ from antiphon.agent_api.messages import (
     ToolResult,
     ToolStart,
     ToolState,
+    Usage,
 )
 
 Status = Literal["running", "success", "cancelled", "error"]
@@ -44,6 +45,7 @@ class AnswerView(msgspec.Struct, frozen=True):
     status: Status
     error: RunFailure | None
     text: str
+    usage: Usage | None = None
 
 
 class Answer:
@@ -57,6 +59,7 @@ class Answer:
         self.model: str | None = None
         self.status: Status = "running"
         self.error: RunFailure | None = None
+        self.usage: Usage | None = None
         self._texts: list[list[str]] = []
         self._tools: dict[str, ToolState] = {}
         self._final: str | None = None
@@ -103,6 +106,7 @@ class Answer:
             status=self.status,
             error=self.error,
             text=self.text,
+            usage=self.usage,
         )
 
     def apply(self, event: Event) -> bool:
@@ -131,9 +135,11 @@ class Answer:
                 self._change(event.call_id, content=event.content, outcome=event.outcome)
             case RunFinished():
                 self.status, self._final = event.outcome, event.text
+                self.usage = event.usage
             case RunErrored():
                 self.status = "error"
                 self.error = RunFailure(event.code, event.message, event.retryable)
+                self.usage = event.usage
             case Snapshot():
                 self._replace(event)
             case _:
@@ -160,6 +166,7 @@ class Answer:
         self.model = snapshot.model
         self.status = snapshot.status
         self.error = snapshot.error
+        self.usage = snapshot.usage
         self._texts = [[text] for text in snapshot.texts]
         self._tools = {tool.call_id: tool for tool in snapshot.tools}
         self._final = None

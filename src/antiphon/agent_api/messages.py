@@ -336,11 +336,28 @@ class ApprovalResolved(Event, frozen=True, tag="approval.resolved"):
     decider: str | None = None
 
 
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a run took, over all of its attempts: tokens that the model was sent and tokens that it
+    gave, seconds of work, model steps. `estimated`: the model did not count (all of) the tokens,
+    the agent did."""
+
+    input_tokens: Number = 0
+    output_tokens: Number = 0
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+    steps: Number = 0
+    estimated: bool = False
+
+
 class RunFinished(Event, frozen=True, tag="run.finished"):
-    """The run is over; `text` is the whole answer as recorded (cancelled: what there was)."""
+    """The run is over; `text` is the whole answer as recorded (cancelled: what there was). `usage`
+    is None in a record from before the agent counted it."""
 
     outcome: Literal["success", "cancelled"]
     text: str
+    usage: Usage | None = None
 
 
 class RunErrored(Event, frozen=True, tag="run.error"):
@@ -349,6 +366,7 @@ class RunErrored(Event, frozen=True, tag="run.error"):
     code: str
     message: str
     retryable: bool = False
+    usage: Usage | None = None
 
 
 class ToolState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -365,13 +383,15 @@ class ToolState(msgspec.Struct, frozen=True, omit_defaults=True):
 class Snapshot(Event, frozen=True, tag="snapshot"):
     """The state of a run at the cursor (attempt, seq): what the events up to there add up to.
 
-    `texts[i]` is the text of step i so far. `status` is `running`, or how it ended."""
+    `texts[i]` is the text of step i so far. `status` is `running`, or how it ended; `usage` is
+    there once it has."""
 
     status: Literal["running", "success", "cancelled", "error"]
     texts: tuple[str, ...] = ()
     tools: tuple[ToolState, ...] = ()
     model: str | None = None
     error: RunFailure | None = None
+    usage: Usage | None = None
 
 
 class RunFailure(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from antiphon.agent_api.waiting import Patience
 from antiphon.clock import Chance, Clock
 from antiphon.crash import crash_point
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
-from antiphon.sdk.interface import Outcome, Progress, Run, ToolUse
+from antiphon.sdk.interface import Outcome, Progress, Run, ToolUse, Usage
 
 SENTENCES = {
     ErrorCode.INPUT_TOO_LARGE: "Your message is too long for me. Please send a shorter one.",
@@ -68,10 +68,18 @@ def _tool_use(tool: ToolState) -> ToolUse:
 def _outcome(answer: Answer) -> Outcome | None:
     if answer.status == "running":
         return None
+    usage = _usage(answer)
     if answer.status != "error" or answer.error is None:
-        return Outcome(answer.status)
+        return Outcome(answer.status, usage=usage)
     error = answer.error
-    return Outcome("error", error.code, error.message, error.retryable)
+    return Outcome("error", error.code, error.message, error.retryable, usage)
+
+
+def _usage(answer: Answer) -> Usage | None:
+    used = answer.usage
+    if used is None:
+        return None
+    return Usage(used.input_tokens, used.output_tokens, used.seconds, used.estimated)
 
 
 class AgentSession:

@@ -26,10 +26,17 @@ from antiphon.agent_api.messages import (
     ToolEnd,
     ToolResult,
     ToolStart,
+    Usage,
 )
 from antiphon.errors import AntiphonError
-from antiphon.sdk.interface import Outcome, ToolUse
+from antiphon.sdk.interface import Outcome, Progress, ToolUse
 from antiphon.testing.script import Crash, Fault, NextStep, Rewind, Step, gate_or_stop
+
+
+def ended(progress: Progress) -> Outcome | None:
+    """How an answer ended, without what it used: that differs from platform to platform."""
+    outcome = progress.outcome
+    return None if outcome is None else msgspec.structs.replace(outcome, usage=None)
 
 
 class FakeThread:
@@ -103,6 +110,7 @@ class FakeThread:
             tools=view.tools,
             model=view.model,
             error=view.error,
+            usage=view.usage,
         )
 
 
@@ -160,7 +168,16 @@ class FakeRun:
                 return
         self._silence(emit)
         outcome = "cancelled" if self.stop.is_set() else "success"
-        emit(RunFinished, outcome=outcome, text=self.answer.text)
+        emit(RunFinished, outcome=outcome, text=self.answer.text, usage=self.usage())
+
+    def usage(self, outcome: Outcome | None = None) -> Usage:
+        """What the run says that it used: what the script's outcome says, else words for tokens."""
+        if outcome is not None and outcome.usage is not None:
+            said = outcome.usage
+            tokens = (said.input_tokens, said.output_tokens, said.seconds)
+            return Usage(*tokens, steps=self._step + 1, estimated=said.estimated)
+        asked = sum(len(part.text.split()) for part in self.start.input)
+        return Usage(asked, len(self.answer.text.split()), 0.0, self._step + 1, estimated=True)
 
     def lose(self, deltas: int) -> None:
         """Takes back the last `deltas` text deltas, as a crash does that comes before their
@@ -205,13 +222,14 @@ class FakeRun:
                 self._step += 1
             case Rewind():
                 self._resume(step.step, emit)
-            case Outcome(kind="error"):
-                emit(RunErrored, code=step.code, message=step.message, retryable=step.retryable)
-            case Outcome():
+            case Outcome(kind="success" | "cancelled"):
                 self._silence(emit)
-                emit(RunFinished, outcome=step.kind, text=self.answer.text)
-            case AntiphonError():
-                emit(RunErrored, code=step.code, message=step.message, retryable=step.retryable)
+                text, usage = self.answer.text, self.usage(step)
+                emit(RunFinished, outcome=step.kind, text=text, usage=usage)
+            case Outcome() | AntiphonError():
+                usage = self.usage(step if isinstance(step, Outcome) else None)
+                failure = {"message": step.message, "retryable": step.retryable}
+                emit(RunErrored, code=step.code, usage=usage, **failure)
 
     def _resume(self, step: int, emit: Callable[..., None]) -> None:
         self.attempt += 1
@@ -237,4 +255,4 @@ class FakeRun:
             self._step += 1
 
 
-__all__ = ["FakeRun", "FakeThread"]
+__all__ = ["FakeRun", "FakeThread", "ended"]

@@ -60,6 +60,8 @@ class Act(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """Hangs, and takes this long to close."""
     break_off: bool = False
     """Ends the step without saying that it is whole."""
+    tokens: tuple[int, int] | None = None
+    """The step says at its end that it took and gave so many."""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -165,6 +167,7 @@ class ScriptedEngine:
         self.journal.write(step=number, question=question)
         self.running += 1
         whole = False
+        tokens: tuple[int, int] | tuple[None, None] = (None, None)
         try:
             calls: list[ToolCall] = []
             for act in self._acts(question, number):
@@ -173,10 +176,11 @@ class ScriptedEngine:
                     return
                 if act.call is not None:
                     calls.append(ToolCall(*act.call))
+                tokens = act.tokens or tokens
                 async for event in self._act(act, question, request):
                     yield event
             whole = True
-            yield StepDone(tuple(calls), "tools" if calls else "stop")
+            yield StepDone(tuple(calls), "tools" if calls else "stop", *tokens)
         except (EngineError, RuntimeError):
             whole = True
             raise

@@ -20,7 +20,7 @@ from antiphon.agent.archive import (
 from antiphon.agent.model import FrozenSettings, ThreadId
 from antiphon.agent.store import lifecycle, schema, threads, tombstones
 from antiphon.agent.store.threads import key, of
-from antiphon.agent_api.messages import ErrorCode, InputPart, RunFailure
+from antiphon.agent_api.messages import ErrorCode, InputPart, RunFailure, Usage
 from antiphon.errors import AgentProtocolError
 
 ENDED = ("success", "cancelled", "error")
@@ -28,6 +28,7 @@ ENDED = ("success", "cancelled", "error")
 _inputs = msgspec.json.Decoder(tuple[InputPart, ...])
 _settings = msgspec.json.Decoder(FrozenSettings)
 _failure = msgspec.json.Decoder(RunFailure)
+_usage = msgspec.json.Decoder(Usage)
 
 
 def read(connection: Connection, thread: ThreadId) -> Archive | None:
@@ -54,6 +55,7 @@ def read(connection: Connection, thread: ThreadId) -> Archive | None:
             created_ms=run.created_ms,
             ended_ms=run.ended_ms,
             steps=tuple(steps[run.run_id]),
+            usage=_usage.decode(run.usage) if run.usage else None,
         )
         for run in rows
     )
@@ -171,6 +173,7 @@ def _run_row(thread: ThreadId, ordinal: int, run: PastRun) -> dict[str, Any]:
         "error": _text(run.error) if run.error else None,
         "created_ms": run.created_ms,
         "ended_ms": run.ended_ms,
+        "usage": _text(run.usage) if run.usage else None,
     }
 
 

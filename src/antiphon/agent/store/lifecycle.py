@@ -23,6 +23,7 @@ from antiphon.agent_api.messages import (
     RunFinished,
     RunResumed,
     RunStarted,
+    Usage,
 )
 from antiphon.errors import AgentProtocolError
 
@@ -117,13 +118,15 @@ def _create(connection: Connection, wanted: Start, grave: str | None, now_ms: in
         settings=None if erased else wanted.settings,
         error=None,
         created_ms=now_ms,
+        usage=Usage(),
     )
     runs.create(connection, run)
     seq = (threads.last_seq(connection, thread) or 0) + 1
     model = run.settings.model if run.settings else ""
     frames = [frame(_event(RunStarted, run, seq, model=model))]
     if grave is not None:
-        frames.append(frame(_event(RunFinished, run, seq + 1, outcome="cancelled", text="")))
+        ended = _event(RunFinished, run, seq + 1, outcome="cancelled", text="", usage=run.used)
+        frames.append(frame(ended))
         row = schema.tombstones
         connection.execute(
             delete(row).where(threads.of(row, thread, row.c.run_id == wanted.run_id))
@@ -151,12 +154,20 @@ def resume(connection: Connection, thread: ThreadId, run_id: str, now_ms: int) -
             retryable=True,
         )
         ended = frame(
-            _event(RunErrored, run, seq, code=failure.code, message=failure.message, retryable=True)
+            _event(
+                RunErrored,
+                run,
+                seq,
+                code=failure.code,
+                message=failure.message,
+                retryable=True,
+                usage=run.used,
+            )
         )
         events.append(connection, thread, [ended])
         close_calls(connection, thread, run_id)
-        runs.end(connection, thread, run_id, "error", failure, now_ms)
-        run = msgspec.structs.replace(run, status="error", error=failure)
+        runs.end(connection, thread, run_id, "error", failure, now_ms, run.used)
+        run = msgspec.structs.replace(run, status="error", error=failure, usage=run.used)
         return Resumed(run, whole, (ended,))
     resumed = frame(_event(RunResumed, run, seq, step=len(whole)))
     events.append(connection, thread, [resumed])
@@ -209,10 +220,11 @@ def delete_thread(connection: Connection, thread: ThreadId, now_ms: int) -> None
 
 def _end_cancelled(connection: Connection, run: RunRow, now_ms: int) -> list[Frame]:
     seq = (threads.last_seq(connection, run.thread) or 0) + 1
-    ended = [frame(_event(RunFinished, run, seq, outcome="cancelled", text=""))]
+    end = _event(RunFinished, run, seq, outcome="cancelled", text="", usage=run.used)
+    ended = [frame(end)]
     events.append(connection, run.thread, ended)
     close_calls(connection, run.thread, run.run_id)
-    runs.end(connection, run.thread, run.run_id, "cancelled", None, now_ms)
+    runs.end(connection, run.thread, run.run_id, "cancelled", None, now_ms, run.used)
     return ended
 
 

@@ -11,12 +11,13 @@ from sqlalchemy.engine import Row
 from antiphon.agent.model import FrozenSettings, RunRow, RunStatus, ThreadId
 from antiphon.agent.store import schema
 from antiphon.agent.store.threads import key, of
-from antiphon.agent_api.messages import InputPart, RunFailure
+from antiphon.agent_api.messages import InputPart, RunFailure, Usage
 from antiphon.errors import LeaseLostError
 
 _inputs = msgspec.json.Decoder(tuple[InputPart, ...])
 _settings = msgspec.json.Decoder(FrozenSettings)
 _failure = msgspec.json.Decoder(RunFailure)
+_usage = msgspec.json.Decoder(Usage)
 
 
 def _text(value: Any) -> str:
@@ -37,6 +38,7 @@ def _run(row: Row[Any]) -> RunRow:
         settings=_settings.decode(row.settings) if row.settings else None,
         error=_failure.decode(row.error) if row.error else None,
         created_ms=row.created_ms,
+        usage=_usage.decode(row.usage) if row.usage else None,
     )
 
 
@@ -57,6 +59,7 @@ def create(connection: Connection, run: RunRow) -> None:
             settings=_text(run.settings) if run.settings else "",
             error=_text(run.error) if run.error else None,
             created_ms=run.created_ms,
+            usage=_text(run.usage) if run.usage else None,
         )
     )
 
@@ -123,9 +126,9 @@ def settle(connection: Connection) -> list[Left]:
 
 
 def fence(
-    connection: Connection, thread: ThreadId, run_id: str, attempt: int, spent_ms: int
+    connection: Connection, thread: ThreadId, run_id: str, attempt: int, usage: Usage
 ) -> None:
-    """Claims the run for this transaction on behalf of `attempt`.
+    """Claims the run for this transaction on behalf of `attempt`, and notes what it has used.
 
     Raises LeaseLostError when the run has ended or a newer attempt has it."""
     row = schema.runs
@@ -136,7 +139,7 @@ def fence(
             row.c.attempt == attempt,
             row.c.status == "running",
         )
-        .values(spent_ms=spent_ms)
+        .values(spent_ms=round(usage.seconds * 1000), usage=_text(usage))
     )
     if claimed.rowcount != 1:
         raise LeaseLostError("Another attempt has this run, or it has ended.")
@@ -161,8 +164,10 @@ def end(
     status: RunStatus,
     error: RunFailure | None,
     now_ms: int,
+    usage: Usage,
 ) -> None:
-    """Ends the run; once only. Raises LeaseLostError when it is not running."""
+    """Ends the run; once only. `usage` is what its end says. Raises LeaseLostError when it is not
+    running."""
     row = schema.runs
     ended = connection.execute(
         update(row)
@@ -172,6 +177,7 @@ def end(
             error=_text(error) if error else None,
             ended_ms=now_ms,
             parked=False,
+            usage=_text(usage),
         )
     )
     if ended.rowcount != 1:
@@ -203,7 +209,8 @@ def park(connection: Connection, thread: ThreadId, run_id: str) -> None:
 
 
 def erase(connection: Connection, thread: ThreadId, run_id: str) -> None:
-    """Erases what a run carried in and out; its id stays, as withdrawn. (Its events are erased by
+    """Erases what a run carried in and out; its id stays, as withdrawn, and how much it has used.
+    (Its events are erased by
     `antiphon.agent.store.events.erase`.)"""
     row = schema.runs
     connection.execute(

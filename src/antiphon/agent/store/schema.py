@@ -55,6 +55,8 @@ runs = Table(
     Column("error", Text),
     Column("created_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
+    # What all attempts have used, as of the last commit. NULL: a row of before this was counted.
+    Column("usage", Text),
 )
 Index("runs_by_ordinal", runs.c.surface, runs.c.thread_id, runs.c.ordinal)
 Index("runs_by_status", runs.c.status)
