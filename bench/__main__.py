@@ -1,11 +1,11 @@
-"""`python -m bench` (make bench): the measurements of this project, side by side, `start` or
-`reset`."""
+"""`python -m bench` (make bench): the measurements of this project: side by side, `start`, `reset`
+or `sealed`."""
 
 import sys
 
-from bench import reset, side_by_side, start_up
+from bench import reset, sealed, side_by_side, start_up
 
-OTHERS = {"start": start_up.main, "reset": reset.main}
+OTHERS = {"start": start_up.main, "reset": reset.main, "sealed": sealed.main}
 if sys.argv[1:] and sys.argv[1] in OTHERS:
     sys.exit(OTHERS[sys.argv[1]](sys.argv[2:]))
 sys.exit(side_by_side.main())
