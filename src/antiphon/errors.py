@@ -24,6 +24,8 @@ A leaf: imports nothing of Antiphon. Foreign exceptions are translated into thes
         ├── AgentUnreachableError        retryable
         ├── AgentRefusedError            the token is wrong (exit code 2)
         ├── AgentProtocolError           a frame broke the protocol
+        ├── MasterUnreachableError       retryable
+        ├── MasterRefusedError           the token is wrong (exit code 2)
         └── RunError                     a run ended in an error: `code`, `retryable`
 """
 
@@ -206,6 +208,21 @@ class AgentProtocolError(PlatformError):
     """A frame on `/agent_ws/` broke the protocol, or the agent refused a verb: see `code`."""
 
     code = "bad_frame"
+
+
+class MasterUnreachableError(PlatformError):
+    """No usable answer of the control plane: refused connection, time-out, 5xx, a body that is no
+    JSON. What was asked for may have been carried out all the same."""
+
+    code = "master_unreachable"
+    retryable = True
+
+
+class MasterRefusedError(PlatformError):
+    """The control plane does not accept our token, or not for this."""
+
+    code = "master_refused"
+    exit_code = EXIT_USAGE
 
 
 class RunError(PlatformError):

@@ -176,3 +176,40 @@ tokens = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger, nullable=True),
 )
+
+# What follows is of a surface whose records a control plane keeps (`control.db`).
+
+# Changes that the control plane has not been told yet, in order, each under its request's name.
+queue = Table(
+    "queue",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("request_id", String(200), nullable=False, unique=True),
+    Column("change", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Changes that it did not take as they were, one sentence each.
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("sentence", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Chats that were made here while another had been made there, and which that is.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("chat_id", String(64), primary_key=True),
+    Column("kept_id", String(64), nullable=False),
+)
+
+# Single facts by name, as JSON: what the rules were, and when that was confirmed.
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
