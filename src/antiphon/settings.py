@@ -94,12 +94,28 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     allow: Annotated[
         tuple[str, ...],
         _help(
-            "Who may invite and talk: Matrix IDs and globs such as `@*:example.org`; `*` for all. "
-            "Nobody by default."
+            "Who may talk (and invite): Matrix IDs and globs such as `@*:example.org`; `*` for "
+            "all. Nobody by default."
         ),
     ] = ()
     admins: Annotated[
-        tuple[str, ...], _help("Who may use admin commands: Matrix IDs and globs.")
+        tuple[str, ...],
+        _help("Who may talk and also use admin commands: Matrix IDs and globs."),
+    ] = ()
+    blocked: Annotated[
+        tuple[str, ...],
+        _help("Who may do nothing at all, whatever else is said: Matrix IDs and globs."),
+    ] = ()
+    invite: Annotated[
+        tuple[str, ...],
+        _help("Who may invite (admins always may): Matrix IDs and globs; empty: who may talk."),
+    ] = ()
+    rooms: Annotated[
+        tuple[str, ...],
+        _help(
+            "Rooms that are entered and answered in: ids, aliases and globs such as "
+            "`#*:example.org`; empty: any."
+        ),
     ] = ()
     host: Annotated[str, _help("Address of the operations port (`/health`, `/metrics`).")] = (
         "127.0.0.1"
@@ -193,12 +209,44 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[master]`: the control plane (not there yet); a surface reads `url` and `token`."""
+    """`[master]`: the control plane, and what a surface needs to reach it (`url`, `token`)."""
 
-    url: Annotated[str, _help("Address of the control plane for a surface.")] = ""
-    token: Annotated[Secret, _help("A surface's token for the control plane.")] = Secret("")
+    url: Annotated[
+        str, _help("Address of the control plane for a surface, such as `http://127.0.0.1:8770`.")
+    ] = ""
+    token: Annotated[
+        Secret,
+        _help(
+            "A surface's token for the control plane. A control plane given it serves the surface "
+            "`matrix` by it."
+        ),
+    ] = Secret("")
     host: Annotated[str, _help("Address that the control plane listens on.")] = "127.0.0.1"
-    port: Annotated[Port, _help("Port that the control plane listens on.")] = 8770
+    port: Annotated[Port, _help("Port that it listens on; 0 takes any free one.")] = 8770
+    database: Annotated[
+        str, _help("Database URL of the control plane; `master.db` in the state folder unless set.")
+    ] = ""
+    agent_url: Annotated[
+        str, _help("Address of the agent, where people are erased from its memory too.")
+    ] = ""
+    agent_erase_token: Annotated[
+        Secret, _help("The control plane's token at the agent, which may erase and nothing else.")
+    ] = Secret("")
+    keep_usage_days: Annotated[
+        int, _help("Days after which what a run used is deleted; 0 keeps it.", ge=0, le=36_500)
+    ] = 400
+    keep_audit_days: Annotated[
+        int,
+        _help("Days after which a line of the audit log is deleted; 0 keeps it.", ge=0, le=36_500),
+    ] = 400
+    keep_requests_days: Annotated[
+        int,
+        _help(
+            "Days for which a change that is asked for again under its name is not made again.",
+            ge=1,
+            le=3_650,
+        ),
+    ] = 14
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
