@@ -104,10 +104,13 @@ class Crypto:
                 if not (plan.share or plan.withhold):
                     break
                 while batch := await machine.share(room_id, people, settings):
+                    crash_point("share.before_send")
                     await self._send(batch)
+                    crash_point("share.sent")
                     await machine.shared(batch)
             if not plan.ready:
                 await machine.ready(room_id, plan.session_id)
+                crash_point("share.ready")
             until = [plan.ends_ms]
             if (again_ms := await machine.next_query_ms(people)) is not None:
                 until.append(again_ms)
@@ -143,6 +146,7 @@ class Crypto:
             encrypted = await self.machine.encrypt(
                 room_id, kind, content, settled.session_id, settled.settings
             )
+        crash_point("seal.encrypted")
         if encrypted is None or encrypted.spent:
             self.machine.settled.forget(room_id)
         if encrypted is None:
