@@ -60,7 +60,10 @@ TRANSPORT = ("antiphon.adapter.matrix.transport",)
 PLACES: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("antiphon.db", *STORES),
     # The transaction that a caller hands from one store to another; only stores look into it.
-    "sqlalchemy.Connection": ("antiphon.db", "antiphon.agent", "antiphon.adapter", *STORES),
+    "sqlalchemy.Connection": (
+        *("antiphon.db", "antiphon.agent", "antiphon.adapter", "antiphon.master"),
+        *STORES,
+    ),
     "alembic": ("antiphon.db", *STORES),
     # agent.engines asks model servers, never a homeserver.
     "aiohttp": (*TRANSPORT, "antiphon.agent.engines", "antiphon.demo", "antiphon.sdk.remote_http"),

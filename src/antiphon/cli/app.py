@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from antiphon.cli import agent, demo, init, matrix, run
+from antiphon.cli import agent, demo, init, master, matrix, run
 from antiphon.cli.options import Options, path_option
 from antiphon.errors import EXIT_FAILED, EXIT_OK, AntiphonError
 
@@ -72,6 +72,7 @@ antiphon.add_command(init.init)
 antiphon.add_command(run.run)
 antiphon.add_command(agent.agent)
 antiphon.add_command(matrix.matrix)
+antiphon.add_command(master.master)
 
 
 def main() -> None:

@@ -24,8 +24,10 @@ class Checkup(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-async def checkup(url: str, migrations: Path, *, most_problems: int = 3) -> Checkup:
-    """Looks at the database of the store with these migrations.
+async def checkup(
+    url: str, migrations: Path, *, most_problems: int = 3, store: str = ""
+) -> Checkup:
+    """Looks at the database of the store with these migrations (`store` as in `Database.open`).
 
     A SQLite file up to `sqlite.CHECKED_BYTES` is checked whole with its indexes, a larger one
     without (`quick_check`). Raises what `Database.open` raises."""
@@ -44,5 +46,5 @@ async def checkup(url: str, migrations: Path, *, most_problems: int = 3) -> Chec
             where, identity.look(connection).revision, migrate.head(migrations), problems
         )
 
-    found = await peek(url, migrations, look, any_schema=True)
+    found = await peek(url, migrations, look, any_schema=True, store=store)
     return found or Checkup(where, None, migrate.head(migrations))

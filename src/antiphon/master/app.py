@@ -1,0 +1,61 @@
+"""The composition root of the control plane: builds the parts, listens, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from antiphon import telemetry
+from antiphon.clock import Chance, Clock, SystemChance, SystemClock
+from antiphon.db import Database, StateLock
+from antiphon.errors import SettingsError
+from antiphon.master.auth import Gatekeeper
+from antiphon.master.calls import Changes, Parts
+from antiphon.master.front import Front
+from antiphon.master.server import bound, serving, url_of
+from antiphon.master.service import make_app
+from antiphon.master.tokens import MIGRATIONS, STORE
+from antiphon.master.tokens import url_of as database_of
+from antiphon.records import tokens
+from antiphon.settings import General, MasterSettings
+
+NOBODY = (
+    "The control plane has no token, so nobody could use it. Make one with `antiphon master token "
+    "make --surface matrix`, or set ANTIPHON_MASTER__TOKEN."
+)
+
+
+async def serve(
+    general: General,
+    settings: MasterSettings,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[str], None] | None = None,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+) -> None:
+    """Serves until `stop` is set. Calls `ready` with the address once it listens.
+
+    `clock` and `chance` are there for tests. Raises SettingsError (no token, a port in use),
+    StateInUseError, SchemaTooNewError, DatabaseError."""
+    clock, chance = clock or SystemClock(), chance or SystemChance()
+    state = general.state_path()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(StateLock.acquire(state, "master", what="A control plane"))
+        taken = stack.enter_context(bound(settings.host, settings.port))
+        url = database_of(general, settings)
+        database = await Database.open(url, MIGRATIONS, store=STORE)
+        stack.push_async_callback(database.close)
+        if not settings.token and not await database.read(tokens.list_all):
+            raise SettingsError(NOBODY)
+        parts = Parts(database, clock, chance, Changes(), asyncio.Event())
+        front = Front(make_app(parts), Gatekeeper(database, settings.token, clock), clock, chance)
+        async with serving(front, taken):
+            telemetry.logger("master").info("control plane ready", url=url_of(taken))
+            if ready is not None:
+                ready(url_of(taken))
+            await stop.wait()
+            parts.stopping.set()
+            parts.changes.tell()
+    telemetry.logger("master").info("control plane stopped")
