@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from antiphon.cli import docs
+from antiphon.core.chat_settings import SETTINGS
+from antiphon.core.commands import STANDARD
 from antiphon.settings import SECTIONS, variable_name
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,6 +28,16 @@ def test_every_setting_and_every_command_has_its_place() -> None:
             assert f"`{variable_name(section, field)}`" in settings_page
     for words in ("demo", "init", "run", "agent serve", "matrix run"):
         assert f"## `antiphon {words}`" in cli_page
+
+
+def test_everything_that_may_be_said_and_set_in_the_chat_is_on_its_page() -> None:
+    page = docs.commands_page()
+    for command in STANDARD.commands:
+        assert f"| `{command.usage}` |" in page
+        assert command.help in page
+    for key, setting in SETTINGS.items():
+        assert f"| `{key}` |" in page
+        assert setting.help in page
 
 
 def test_hidden_options_stay_out_of_the_page() -> None:

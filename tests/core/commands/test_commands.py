@@ -18,9 +18,9 @@ from antiphon.core.commands import (
     replies,
 )
 
-RENAME = Command(name="rename", help="Renames.", arguments=(Argument("name", rest=True),))
+RENAME = Command(name="entitle", help="Renames.", arguments=(Argument("name", rest=True),))
 QUOTA = Command(
-    name="quota",
+    name="budget",
     help="Limits.",
     arguments=(Argument("user"), Argument("tokens", optional=True)),
     who=Who.ADMIN,
@@ -80,11 +80,11 @@ def test_an_unknown_word_that_is_near_to_nothing_points_to_help() -> None:
 
 
 def test_a_command_of_admins_is_hinted_at_only_to_admins() -> None:
-    assert "!quota" not in replies.unknown_reply(UnknownCommand("quoat"), False, MORE)
-    assert "!quota" in replies.unknown_reply(UnknownCommand("quoat"), True, MORE)
+    assert "!budget" not in replies.unknown_reply(UnknownCommand("bugdet"), False, MORE)
+    assert "!budget" in replies.unknown_reply(UnknownCommand("bugdet"), True, MORE)
 
 
-@pytest.mark.parametrize("text", ["!new what is 2+2?", "!stop now", "!help a b", "!rename"])
+@pytest.mark.parametrize("text", ["!new what is 2+2?", "!stop now", "!help a b", "!entitle"])
 def test_wrong_arguments_are_answered_with_the_usage(text: str) -> None:
     result = parse(text, MORE)
     assert isinstance(result, WrongUsage)
@@ -92,23 +92,61 @@ def test_wrong_arguments_are_answered_with_the_usage(text: str) -> None:
 
 
 def test_the_last_argument_may_take_the_rest_of_the_message() -> None:
-    assert parsed("!rename  My new\nname ").arguments == ("My new\nname",)
-    assert parsed("!quota @a:b 5").arguments == ("@a:b", "5")
-    assert parsed("!quota @a:b").arguments == ("@a:b",)
+    assert parsed("!entitle  My new\nname ").arguments == ("My new\nname",)
+    assert parsed("!budget @a:b 5").arguments == ("@a:b", "5")
+    assert parsed("!budget @a:b").arguments == ("@a:b",)
 
 
 def test_usage_shows_what_is_optional_and_what_takes_the_rest() -> None:
-    assert (RENAME.usage, QUOTA.usage) == ("!rename NAME…", "!quota USER [TOKENS]")
+    assert (RENAME.usage, QUOTA.usage) == ("!entitle NAME…", "!budget USER [TOKENS]")
 
 
 def test_only_stop_acts_at_once() -> None:
     assert {c.name for c in STANDARD.commands if c.immediate} == {"stop"}
 
 
+def test_the_commands_that_are_promised_are_declared() -> None:
+    everybody = "help new sessions rename archive stop retry settings whoami usage export forget-me"
+    admins = "status allow deny quota"
+    assert [c.name for c in STANDARD.visible(False)] == everybody.split()
+    assert [c.name for c in STANDARD.commands if c.who is Who.ADMIN] == admins.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("!sesions", "sessions"),
+        ("!renme x", "rename"),
+        ("!forgetm", "forget-me"),
+        ("!setings model x", "settings"),
+        ("!retri", "retry"),
+        ("!useage", "usage"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_name(typed: str, meant: str) -> None:
+    unknown = parse(typed)
+    assert isinstance(unknown, UnknownCommand)
+    hint = replies.unknown_reply(unknown)
+    assert any(f"Did you mean `!{n}`?" in hint for n in _names(meant)), hint
+
+
+def _names(name: str) -> tuple[str, ...]:
+    command = STANDARD.find(name)
+    assert command is not None
+    return (command.name, *command.aliases)
+
+
+def test_a_surface_may_leave_commands_out() -> None:
+    fewer = STANDARD.without("allow", "deny")
+    assert isinstance(parse("!allow @a:b", fewer), UnknownCommand)
+    assert "!allow" not in help_text(True, fewer)
+    assert "!quota" in help_text(True, fewer)
+
+
 def test_help_lists_what_this_person_may_do() -> None:
     for command in MORE.commands:
         assert f"`{command.usage}`" in help_text(True, MORE)
-    assert "!quota" not in help_text(False, MORE)
+    assert "!budget" not in help_text(False, MORE)
     assert "!new" in help_text(False, MORE)
 
 
@@ -118,13 +156,14 @@ def test_help_of_one_command_tells_its_details_and_aliases() -> None:
     assert "`!clear`" in reply
 
 
-@pytest.mark.parametrize("name", ["quota", "nothing", "`**"])
+@pytest.mark.parametrize("name", ["budget", "nothing", "`**"])
 def test_help_of_what_one_may_not_use_is_the_list(name: str) -> None:
     assert replies.command_help(name, False, MORE).startswith("There is no such command.")
 
 
 def test_replies_count() -> None:
     assert replies.stopped_reply(1) == "Stopped."
+    assert "no question" in replies.nothing_to_retry_reply()
     assert "3 answers" in replies.stopped_reply(3)
 
 
@@ -151,4 +190,4 @@ def test_a_catalogue_with_impossible_arguments_is_a_mistake(
 def test_no_text_raises_and_no_command_hides_behind_other_text(text: str) -> None:
     result = parse(text, MORE)
     assert result is None or text.startswith("!")
-    parse("!rename " + text, MORE)
+    parse("!entitle " + text, MORE)

@@ -1,8 +1,9 @@
 """What people may say to the bot itself: one declaration of each command, for every surface."""
 
-from antiphon.core.commands.catalogue import STANDARD, Argument, Catalogue, Command, Who
+from antiphon.core.commands.catalogue import Argument, Catalogue, Command, Who
 from antiphon.core.commands.parse import ParsedCommand, UnknownCommand, WrongUsage, parse
 from antiphon.core.commands.replies import help_text
+from antiphon.core.commands.standard import STANDARD
 
 __all__ = [
     "STANDARD",

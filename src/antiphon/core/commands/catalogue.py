@@ -1,5 +1,5 @@
-"""The declarations: name, aliases, arguments, help, who may. What a command does is the
-surface's; here is only what every surface must agree on."""
+"""What a declaration of a command says: name, aliases, arguments, help, who may. The declarations
+are in `standard`; what a command does is carried out by `sdk.commander` and the surface."""
 
 from __future__ import annotations
 
@@ -68,6 +68,10 @@ class Catalogue:
         """The command of that name or alias, upper or lower case."""
         return self._by_name.get(name.lower())
 
+    def without(self, *names: str) -> Catalogue:
+        """The same commands but these: for a surface on which they mean nothing."""
+        return Catalogue(command for command in self.commands if command.name not in names)
+
     def visible(self, is_admin: bool) -> tuple[Command, ...]:
         """The commands that this person may give."""
         return tuple(c for c in self.commands if is_admin or c.who is Who.ANYONE)
@@ -81,31 +85,3 @@ def _check_arguments(command: Command) -> None:
         if optional and not argument.optional:
             raise ValueError(f"!{command.name}: a needed argument stands after an optional one")
         optional = argument.optional
-
-
-STANDARD: Final = Catalogue(
-    (
-        Command(
-            name="help",
-            aliases=("commands",),
-            arguments=(Argument("command", optional=True),),
-            help="Shows what you can say to me.",
-            details="`!help COMMAND` explains one command.",
-        ),
-        Command(
-            name="new",
-            aliases=("clear",),
-            help="Begins a new conversation: I no longer remember what was said before.",
-            details="It is taken in order: what you asked before it is still answered, with the "
-            "old memory. Nothing is deleted from the room.",
-        ),
-        Command(
-            name="stop",
-            aliases=("cancel",),
-            immediate=True,
-            help="Stops the answer that is being written here.",
-            details="It acts at once. What has been written so far stays.",
-        ),
-    )
-)
-"""The commands that there are. A surface may be given another catalogue (tests are)."""

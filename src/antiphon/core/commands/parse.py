@@ -12,7 +12,8 @@ import re
 
 import msgspec
 
-from antiphon.core.commands.catalogue import STANDARD, Catalogue, Command
+from antiphon.core.commands.catalogue import Catalogue, Command
+from antiphon.core.commands.standard import STANDARD
 
 # A word of up to 32 characters, then a space or the end. Punctuation may stand between (`!stop!`),
 # but makes it a command only where a command of that name exists (`!wow!` is talk).

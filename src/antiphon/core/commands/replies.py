@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from antiphon.core.commands.catalogue import STANDARD, Catalogue, Command, Who
+from antiphon.core.commands.catalogue import Catalogue, Command, Who
 from antiphon.core.commands.parse import UnknownCommand, WrongUsage
+from antiphon.core.commands.standard import STANDARD
 
 
 def help_text(is_admin: bool, catalogue: Catalogue = STANDARD) -> str:
@@ -49,6 +50,11 @@ def usage_reply(wrong: WrongUsage) -> str:
 def not_permitted_reply(command: Command) -> str:
     """To someone who may not give this command."""
     return f"Only an administrator of this bot may use `!{command.name}`."
+
+
+def nothing_to_retry_reply() -> str:
+    """To `!retry`, where nobody asked anything that could be asked again."""
+    return "There is no question here to ask again."
 
 
 def stopped_reply(count: int) -> str:
