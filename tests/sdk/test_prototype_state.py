@@ -34,6 +34,11 @@ async def state(url: str) -> AsyncIterator[LocalState]:
     await state.close()
 
 
+async def put(state: LocalState, scope: Scope, key: str, value: object) -> None:
+    request_id = SystemChance().token()
+    await state.set_setting(scope, key, value, by=ANNA, request_id=request_id)
+
+
 class Repeating:
     """Chance that gives each token twice."""
 
@@ -121,8 +126,8 @@ async def test_requests_at_once_begin_one_session(state: LocalState) -> None:
 
 
 async def test_a_session_of_an_unknown_chat_is_refused(state: LocalState) -> None:
-    """The error names the chat and has a code."""
-    with pytest.raises(PlatformError, match="no chat nothing") as caught:
+    """The error has a code, and says nothing of what there is."""
+    with pytest.raises(PlatformError, match="no such chat") as caught:
         await state.new_session(ChatId("nothing"), "turn-1")
     assert caught.value.code == "unknown_chat"
 
@@ -172,12 +177,11 @@ async def test_an_id_that_chance_repeats_is_not_used_again(url: str) -> None:
 
 async def test_the_narrowest_scope_wins_setting_by_setting(state: LocalState) -> None:
     """platform → surface → room → user, each setting by itself; others are not affected."""
-    await state.set_setting(Scope("platform"), "model", "offline")
-    await state.set_setting(Scope("platform"), "system_prompt", "Be kind.")
-    await state.set_setting(Scope("surface", "matrix"), "model", "local")
-    await state.set_setting(Scope("room", "matrix", ROOM), "max_output_tokens", 100)
-    await state.set_setting(Scope("user", "matrix", ANNA), "model", "openai:x")
-    await state.set_setting(Scope("user", "terminal", BERT), "model", "other")
+    await put(state, Scope("platform"), "model", "offline")
+    await put(state, Scope("platform"), "system_prompt", "Be kind.")
+    await put(state, Scope("surface", "matrix"), "model", "local")
+    await put(state, Scope("room", "matrix", ROOM), "max_output_tokens", 100)
+    await put(state, Scope("user", "matrix", ANNA), "model", "openai:x")
     assert await state.resolve(PLACE, ANNA) == ChatSettings(
         model="openai:x", system_prompt="Be kind.", max_output_tokens=100
     )
@@ -187,11 +191,11 @@ async def test_the_narrowest_scope_wins_setting_by_setting(state: LocalState) ->
 async def test_a_setting_is_replaced_and_unset(state: LocalState) -> None:
     """Setting again replaces; None removes, so that the wider scope counts again."""
     scope = Scope("room", "matrix", ROOM)
-    await state.set_setting(scope, "tools", ["clock"])
-    await state.set_setting(scope, "tools", ["clock", "notes"])
+    await put(state, scope, "tools", ["clock"])
+    await put(state, scope, "tools", ["clock", "notes"])
     assert await state.settings(scope) == {"tools": ["clock", "notes"]}
     assert (await state.resolve(PLACE, ANNA)).tools == ("clock", "notes")
-    await state.set_setting(scope, "tools", None)
+    await put(state, scope, "tools", None)
     assert await state.resolve(PLACE, ANNA) == ChatSettings()
 
 
@@ -209,4 +213,4 @@ async def test_a_wrong_setting_is_refused_with_what_is_allowed(
 ) -> None:
     """Unknown keys and values that the agent would refuse are refused here, by name."""
     with pytest.raises(SettingsError, match=says):
-        await state.set_setting(Scope("platform"), key, value)
+        await put(state, Scope("platform"), key, value)

@@ -64,7 +64,8 @@ async def test_it_opens_and_closes_without_an_agent(tmp_path: Path) -> None:
 async def test_settings_of_the_chat_reach_the_run(tmp_path: Path) -> None:
     """What is set for a room is resolved for who asks there."""
     async with FakeAgent() as agent, opened(agent, tmp_path) as platform:
-        await platform.state.set_setting(Scope("room", "matrix", PLACE.room), "model", "local")
+        room = Scope("room", "matrix", PLACE.room)
+        await platform.set_setting(room, "model", "local", by=ANNA, request_id="t0")
         chat = await platform.chat(PLACE)
         assert (await platform.resolve(chat, ANNA)).model == "local"
 

@@ -1,47 +1,27 @@
-"""The statements of `state.db` as functions over a connection: one function, one transaction.
-Ids and times are passed in; nothing here is random. Only `prototype_state` calls these."""
+"""Statements of chats: one for each place of a surface, with its current session. Only what belongs
+to the surface that asks is seen or changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    Select,
-    Table,
-    and_,
-    delete,
-    exists,
-    func,
-    or_,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, Select, and_, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from antiphon.core.chats import Chat, KeptChat, Session
-from antiphon.core.ids import ChatId, EventId, RoomId, SessionId, ThreadId, UserId
+from antiphon.core.ids import ChatId, EventId, RoomId, ThreadId, UserId
 from antiphon.core.model import Place
-from antiphon.core.scopes import Scope
 from antiphon.errors import PlatformError
-from antiphon.records.schema import chats, retired_threads, sessions, settings, users
-
-Mint = Callable[[], str]
-
-
-def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
-    """Inserts `row` unless one of the table's keys is taken; says whether it did."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
-    # Not by `rowcount`: psycopg does not tell it here.
-    return connection.execute(insert.returning(*table.primary_key)).first() is not None
+from antiphon.records import sessions as memories
+from antiphon.records import threads
+from antiphon.records.pages import Cut, Page, read_page
+from antiphon.records.rows import Mint, check_version, insert_new
+from antiphon.records.schema import chats, sessions
+from antiphon.records.values import ChatRecord
 
 
-def _place_columns(place: Place) -> dict[str, str]:
+def place_columns(place: Place) -> dict[str, str]:
+    """The place as columns of `chats`."""
     return {
         "surface": place.surface,
         "account": place.account,
@@ -52,228 +32,289 @@ def _place_columns(place: Place) -> dict[str, str]:
 
 
 def _at(place: Place) -> Any:
-    return and_(*(chats.c[name] == value for name, value in _place_columns(place).items()))
+    return and_(*(chats.c[name] == value for name, value in place_columns(place).items()))
 
 
-def _chats_with_session() -> Select[Any]:
-    return select(chats, sessions.c.thread_id, sessions.c.started_ms).join(
-        sessions, sessions.c.session_id == chats.c.session_id
-    )
+_SESSION = [
+    sessions.c.thread_id,
+    sessions.c.started_ms,
+    sessions.c.number,
+    sessions.c.title.label("session_title"),
+    sessions.c.archived_ms.label("session_archived_ms"),
+]
 
 
-def _as_chat(row: Row[Any]) -> Chat:
-    place = Place(
+def _with_session() -> Select[Any]:
+    return select(chats, *_SESSION).join(sessions, sessions.c.session_id == chats.c.session_id)
+
+
+def place_of(row: Row[Any]) -> Place:
+    """The place in a row of `chats`."""
+    return Place(
         surface=row.surface,
         account=UserId(row.account),
         room=RoomId(row.room),
         thread_root=EventId(row.thread_root) if row.thread_root else None,
         user=UserId(row.user_id) if row.user_id else None,
     )
-    return Chat(ChatId(row.chat_id), place, _as_session(row))
 
 
-def _as_session(row: Row[Any]) -> Session:
-    return Session(
-        session_id=SessionId(row.session_id),
-        chat_id=ChatId(row.chat_id),
+def _record(row: Row[Any]) -> ChatRecord:
+    chat_id = ChatId(row.chat_id)
+    session = Session(
+        session_id=row.session_id,
+        chat_id=chat_id,
         thread_id=ThreadId(row.thread_id),
         started_ms=row.started_ms,
+        number=row.number,
+        title=row.session_title,
+        archived=row.session_archived_ms is not None,
+    )
+    return ChatRecord(
+        chat_id=chat_id,
+        place=place_of(row),
+        session=session,
+        created_ms=row.created_ms,
+        title=row.title,
+        archived=row.archived_ms is not None,
+        version=row.version,
     )
 
 
-def find_chat(connection: Connection, place: Place) -> Chat | None:
-    """The chat of a place, or None."""
-    row = connection.execute(_chats_with_session().where(_at(place))).one_or_none()
-    return None if row is None else _as_chat(row)
+def _chat(row: Row[Any]) -> Chat:
+    record = _record(row)
+    return Chat(record.chat_id, record.place, record.session)
 
 
-def make_chat(connection: Connection, place: Place, mint: Mint, now_ms: int) -> Chat:
-    """The chat of a place, made where there is none; whoever is second gets the first one's."""
-    chat_id, session_id = mint(), mint()
-    names = {"chat_id": chat_id, "session_id": session_id, **_place_columns(place)}
-    if insert_new(connection, chats, {**names, "created_ms": now_ms}):
-        _insert_session(connection, chat_id, session_id, None, mint, now_ms)
-    chat = find_chat(connection, place)
-    assert chat is not None
-    return chat
+# --- finding ----------------------------------------------------------------------------------
 
 
-def make_session(
-    connection: Connection, chat_id: ChatId, request_id: str, mint: Mint, now_ms: int
-) -> Session:
-    """Another session of the chat, or the one that `request_id` made before."""
-    _lock_chat(connection, chat_id)
-    known = connection.execute(
-        select(sessions).where(sessions.c.chat_id == chat_id, sessions.c.request_id == request_id)
+def find(connection: Connection, place: Place) -> Chat | None:
+    """The chat of a place as it stands, or None: where there is none, or it must be touched by
+    `make` first, because another session begins in it or it was archived."""
+    row = connection.execute(_with_session().where(_at(place))).one_or_none()
+    return None if row is None or row.renew or row.archived_ms is not None else _chat(row)
+
+
+def record_at(connection: Connection, place: Place) -> ChatRecord | None:
+    """The chat of a place, whatever its state."""
+    row = connection.execute(_with_session().where(_at(place))).one_or_none()
+    return None if row is None else _record(row)
+
+
+def one(connection: Connection, surface: str, chat_id: ChatId) -> ChatRecord:
+    """A chat of the surface. Raises PlatformError `unknown_chat`."""
+    row = connection.execute(
+        _with_session().where(chats.c.chat_id == chat_id, chats.c.surface == surface)
     ).one_or_none()
-    if known is not None:
-        return _as_session(known)
-    return _begin(connection, chat_id, request_id, mint, now_ms)
+    if row is None:
+        raise memories.unknown_chat()
+    return _record(row)
 
 
-def _lock_chat(connection: Connection, chat_id: str) -> None:
-    found = connection.execute(
-        select(chats.c.chat_id).where(chats.c.chat_id == chat_id).with_for_update()
-    ).one_or_none()
-    if found is None:
-        raise PlatformError(f"There is no chat {chat_id}.", code="unknown_chat")
-
-
-def _begin(
-    connection: Connection, chat_id: str, request_id: str | None, mint: Mint, now_ms: int
-) -> Session:
-    session_id = mint()
-    _insert_session(connection, chat_id, session_id, request_id, mint, now_ms)
-    connection.execute(
-        update(chats).where(chats.c.chat_id == chat_id).values(session_id=session_id)
-    )
-    row = connection.execute(select(sessions).where(sessions.c.session_id == session_id)).one()
-    return _as_session(row)
-
-
-def _insert_session(
+def page(
     connection: Connection,
-    chat_id: str,
-    session_id: str,
-    request_id: str | None,
+    surface: str,
+    cut: Cut,
+    *,
+    account: str | None = None,
+    room: str | None = None,
+    user: str | None = None,
+    archived: bool | None = None,
+) -> Page[ChatRecord]:
+    """The chats of a surface, those that fit, by id."""
+    statement = _with_session().where(chats.c.surface == surface)
+    for column, value in (
+        (chats.c.account, account),
+        (chats.c.room, room),
+        (chats.c.user_id, user),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if archived is not None:
+        is_archived = chats.c.archived_ms.is_not(None)
+        statement = statement.where(is_archived if archived else ~is_archived)
+    return read_page(connection, statement, [chats.c.chat_id], cut, _record)
+
+
+def kept(connection: Connection, surface: str, account: UserId) -> tuple[KeptChat, ...]:
+    """The chats of an account with all their threads, ordered by room."""
+    rows = connection.execute(
+        select(chats, sessions.c.thread_id)
+        .join(sessions, sessions.c.chat_id == chats.c.chat_id)
+        .where(chats.c.surface == surface, chats.c.account == account)
+        .order_by(chats.c.room, chats.c.thread_root, chats.c.user_id, sessions.c.number)
+    )
+    found: dict[str, tuple[Place, list[ThreadId]]] = {}
+    for row in rows:
+        found.setdefault(row.chat_id, (place_of(row), []))[1].append(ThreadId(row.thread_id))
+    return tuple(KeptChat(place, tuple(kept)) for place, kept in found.values())
+
+
+# --- making -----------------------------------------------------------------------------------
+
+
+def make(connection: Connection, place: Place, mint: Mint, now_ms: int) -> Chat:
+    """The chat of a place, made where there is none; whoever is second gets the first one's. One
+    whose room's isolation changed gets another session, an archived one comes back into sight."""
+    _insert(connection, place, ChatId(mint()), mint, now_ms, None)
+    row = connection.execute(
+        select(chats.c.chat_id, chats.c.renew, chats.c.archived_ms)
+        .where(_at(place))
+        .with_for_update()
+    ).one()
+    if row.renew:
+        memories.begin(connection, ChatId(row.chat_id), mint, now_ms)
+    if row.renew or row.archived_ms is not None:
+        connection.execute(
+            update(chats)
+            .where(chats.c.chat_id == row.chat_id)
+            .values(renew=False, archived_ms=None, version=chats.c.version + 1)
+        )
+    return _chat(connection.execute(_with_session().where(_at(place))).one())
+
+
+def adopt(connection: Connection, chat: Chat, mint: Mint, now_ms: int) -> tuple[ChatRecord, bool]:
+    """Takes a chat over with the ids that a surface made up for it, and says whether it is new; the
+    same again is fine. Raises PlatformError `conflict` where its place has another chat, or one of
+    its ids is in use."""
+    made = _insert(connection, chat.place, chat.chat_id, mint, now_ms, chat.session)
+    found = record_at(connection, chat.place)
+    if found is None:
+        raise PlatformError("These ids are in use.", code="conflict")
+    known = {
+        session.thread_id
+        for session in memories.all_of(connection, chat.place.surface, found.chat_id)
+    }
+    if found.chat_id != chat.chat_id or chat.session.thread_id not in known:
+        raise PlatformError("This place has another chat.", code="conflict")
+    return found, made
+
+
+def _insert(
+    connection: Connection,
+    place: Place,
+    chat_id: ChatId,
     mint: Mint,
     now_ms: int,
-) -> None:
-    last = connection.execute(
-        select(func.coalesce(func.max(sessions.c.number), 0)).where(sessions.c.chat_id == chat_id)
-    ).scalar_one()
-    row = {
-        "session_id": session_id,
-        "chat_id": chat_id,
-        "number": last + 1,
-        "thread_id": _unused_thread(connection, mint),
-        "request_id": request_id,
-        "started_ms": now_ms,
-    }
-    if not insert_new(connection, sessions, row):
-        raise PlatformError("A session could not be begun; try again.", retryable=True)
+    given: Session | None,
+) -> bool:
+    session_id = mint() if given is None else given.session_id
+    row = {"chat_id": chat_id, "session_id": session_id, **place_columns(place)}
+    if not insert_new(connection, chats, {**row, "created_ms": now_ms}):
+        return False
+    made = memories.insert(connection, chat_id, mint, now_ms, given=given)
+    connection.execute(update(chats).where(chats.c.chat_id == chat_id).values(session_id=made))
+    return True
 
 
-def _unused_thread(connection: Connection, mint: Mint) -> str:
-    """A thread id that was never used here, retired ones included."""
-    while True:
-        thread_id = mint()
-        taken = connection.execute(
-            select(
-                or_(
-                    exists().where(sessions.c.thread_id == thread_id),
-                    exists().where(retired_threads.c.thread_id == thread_id),
-                )
-            )
-        ).scalar_one()
-        if not taken:
-            return thread_id
+# --- changing ---------------------------------------------------------------------------------
 
 
-def list_sessions(connection: Connection, chat_id: ChatId) -> tuple[Session, ...]:
-    """The sessions of a chat that were not retired, oldest first."""
-    rows = connection.execute(
-        select(sessions)
-        .where(sessions.c.chat_id == chat_id)
-        .where(~exists().where(retired_threads.c.thread_id == sessions.c.thread_id))
-        .order_by(sessions.c.number)
-    )
-    return tuple(_as_session(row) for row in rows)
+def change(
+    connection: Connection,
+    surface: str,
+    chat_id: ChatId,
+    *,
+    now_ms: int,
+    title: str | None = None,
+    archived: bool | None = None,
+    expected: int | None = None,
+) -> ChatRecord:
+    """Changes what is not None. Raises PlatformError `unknown_chat`, `bad_value`, `stale`."""
+    memories.lock_chat(connection, surface, chat_id)
+    found = one(connection, surface, chat_id)
+    check_version("The chat", found.version, expected)
+    values: dict[str, Any] = {}
+    if title is not None and memories.checked_title(title) != found.title:
+        values["title"] = memories.checked_title(title)
+    if archived is not None and archived != found.archived:
+        values["archived_ms"] = now_ms if archived else None
+    if values:
+        connection.execute(
+            update(chats)
+            .where(chats.c.chat_id == chat_id)
+            .values(**values, version=chats.c.version + 1)
+        )
+    return one(connection, surface, chat_id)
 
 
-def move_chat(connection: Connection, old: Place, new: Place) -> None:
-    """Gives the chat of `old` the place `new`, unless that has a chat."""
+def move(connection: Connection, old: Place, new: Place, *, renew: bool) -> bool:
+    """Gives the chat of `old` the place `new`, unless that has a chat; says whether it did.
+    `renew`: another session begins there, because the two rooms isolate differently."""
+    values: dict[str, Any] = {**place_columns(new), "version": chats.c.version + 1}
+    if renew:
+        values["renew"] = True
     try:
         with connection.begin_nested():
-            connection.execute(update(chats).where(_at(old)).values(**_place_columns(new)))
+            moved = connection.execute(
+                update(chats).where(_at(old)).values(**values).returning(chats.c.chat_id)
+            ).all()
     except IntegrityError:
-        return
+        return False
+    return bool(moved)
 
 
-def list_chats(connection: Connection, surface: str, account: UserId) -> tuple[KeptChat, ...]:
-    """The chats of an account with all their threads, ordered by room."""
-    found = connection.execute(
-        _chats_with_session()
-        .where(chats.c.surface == surface, chats.c.account == account)
-        .order_by(chats.c.room, chats.c.thread_root, chats.c.user_id)
-    ).all()
-    return tuple(
-        KeptChat(
-            _as_chat(row).place,
-            tuple(
-                ThreadId(session.thread_id)
-                for session in connection.execute(
-                    select(sessions.c.thread_id)
-                    .where(sessions.c.chat_id == row.chat_id)
-                    .order_by(sessions.c.number)
-                )
-            ),
+def renew_rooms(connection: Connection, surface: str, rooms: Any) -> None:
+    """Lets every chat in the rooms that the condition `rooms` (over `chats`) names begin another
+    session when it is next asked for."""
+    connection.execute(update(chats).where(chats.c.surface == surface, rooms).values(renew=True))
+
+
+def remove_at(connection: Connection, place: Place, now_ms: int) -> tuple[ThreadId, ...]:
+    """Removes the chat of a place and its sessions; gives their threads, which are retired."""
+    return _remove(connection, _at(place), now_ms)[1]
+
+
+def remove(
+    connection: Connection,
+    surface: str,
+    chat_id: ChatId,
+    now_ms: int,
+    expected: int | None = None,
+) -> tuple[ThreadId, ...]:
+    """The same by id. Raises PlatformError `unknown_chat`, `stale`."""
+    memories.lock_chat(connection, surface, chat_id)
+    check_version("The chat", one(connection, surface, chat_id).version, expected)
+    return _remove(connection, chats.c.chat_id == chat_id, now_ms)[1]
+
+
+def remove_of_user(
+    connection: Connection, surface: str, user_id: UserId, now_ms: int
+) -> tuple[int, tuple[ThreadId, ...]]:
+    """The same for all chats that are one person's alone; gives how many those were, too."""
+    return _remove(connection, and_(chats.c.surface == surface, chats.c.user_id == user_id), now_ms)
+
+
+def _remove(connection: Connection, which: Any, now_ms: int) -> tuple[int, tuple[ThreadId, ...]]:
+    ids = (
+        connection.execute(
+            select(chats.c.chat_id).where(which).order_by(chats.c.chat_id).with_for_update()
         )
-        for row in found
+        .scalars()
+        .all()
     )
+    gone: list[ThreadId] = []
+    for chat_id in ids:
+        mine = sessions.c.chat_id == chat_id
+        found = connection.execute(
+            select(sessions.c.thread_id).where(mine).order_by(sessions.c.number)
+        ).scalars()
+        gone += [ThreadId(thread_id) for thread_id in found]
+        connection.execute(delete(sessions).where(mine))
+        connection.execute(delete(chats).where(chats.c.chat_id == chat_id))
+    threads.mark_retired(connection, gone, now_ms)
+    return len(ids), tuple(gone)
 
 
-def forget_chat(connection: Connection, place: Place, now_ms: int) -> None:
-    """Removes the chat of a place and its sessions; their threads are retired."""
-    chat_id = connection.execute(
-        select(chats.c.chat_id).where(_at(place)).with_for_update()
-    ).scalar_one_or_none()
-    if chat_id is None:
-        return
-    for row in connection.execute(
-        select(sessions.c.thread_id).where(sessions.c.chat_id == chat_id)
-    ).all():
-        insert_new(connection, retired_threads, {"thread_id": row.thread_id, "retired_ms": now_ms})
-    connection.execute(delete(sessions).where(sessions.c.chat_id == chat_id))
-    connection.execute(delete(chats).where(chats.c.chat_id == chat_id))
-
-
-def retire(connection: Connection, thread_id: ThreadId, mint: Mint, now_ms: int) -> None:
-    """Marks the thread; where it is a chat's current memory, begins another session."""
-    if not insert_new(connection, retired_threads, {"thread_id": thread_id, "retired_ms": now_ms}):
-        return
-    current = connection.execute(
-        select(chats.c.chat_id)
-        .join(sessions, sessions.c.session_id == chats.c.session_id)
-        .where(sessions.c.thread_id == thread_id)
-        .with_for_update(of=chats)
-    ).scalar_one_or_none()
-    if current is not None:
-        _begin(connection, current, None, mint, now_ms)
-
-
-def is_retired(connection: Connection, thread_id: ThreadId) -> bool:
-    """Whether the thread was retired."""
-    statement = select(exists().where(retired_threads.c.thread_id == thread_id))
-    return bool(connection.execute(statement).scalar_one())
-
-
-def is_known_user(connection: Connection, surface: str, user_id: UserId) -> bool:
-    """Whether the user was seen on this surface."""
-    seen = exists().where(users.c.surface == surface, users.c.user_id == user_id)
-    return bool(connection.execute(select(seen)).scalar_one())
-
-
-def note_user(connection: Connection, surface: str, user_id: UserId, now_ms: int) -> None:
-    """Remembers that the user was seen, and when first."""
-    row = {"surface": surface, "user_id": user_id, "first_seen_ms": now_ms}
-    insert_new(connection, users, row)
-
-
-def read_settings(connection: Connection, scopes: Iterable[Scope]) -> list[tuple[Scope, str, str]]:
-    """What is set in these scopes: scope, key, JSON value."""
-    keys = [(scope.kind, scope.surface, scope.subject) for scope in scopes]
+def shared_threads(connection: Connection, surface: str) -> tuple[ThreadId, ...]:
+    """The threads in which anybody of the surface may have spoken, but for retired ones: those of
+    all chats that are not one person's alone."""
     rows = connection.execute(
-        select(settings).where(
-            tuple_(settings.c.scope, settings.c.surface, settings.c.subject).in_(keys)
-        )
+        select(sessions.c.thread_id)
+        .join(chats, chats.c.chat_id == sessions.c.chat_id)
+        .where(chats.c.surface == surface, chats.c.user_id == "")
+        .where(~threads.retired(sessions.c.thread_id))
+        .order_by(sessions.c.thread_id)
     )
-    return [(Scope(row.scope, row.surface, row.subject), row.key, row.value) for row in rows]
-
-
-def write_setting(connection: Connection, scope: Scope, key: str, value: str | None) -> None:
-    """Sets one value (JSON), or removes it."""
-    row = {"scope": scope.kind, "surface": scope.surface, "subject": scope.subject, "key": key}
-    connection.execute(delete(settings).filter_by(**row))
-    if value is not None:
-        insert_new(connection, settings, {**row, "value": value})
+    return tuple(ThreadId(thread_id) for thread_id in rows.scalars())

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 from antiphon.agent_api.client import AgentClient
 from antiphon.agent_api.messages import ErrorCode
 from antiphon.clock import Chance, Clock
-from antiphon.core.ids import ChatId, RunId, ThreadId, UserId
+from antiphon.core.ids import ChatId, RoomId, RunId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.db import database_url
 from antiphon.errors import (
@@ -24,11 +25,18 @@ from antiphon.sdk.agent_session import AgentSession, refusal
 from antiphon.sdk.interface import (
     Chat,
     ChatSettings,
+    Forgotten,
     KeptChat,
     PlatformHealth,
     Progress,
+    Role,
+    Rules,
     Run,
+    Scope,
     Session,
+    StateHealth,
+    UsageEntry,
+    UsageSum,
 )
 from antiphon.sdk.memories import Memories
 from antiphon.sdk.prototype_state import LocalState, kept_chats
@@ -66,6 +74,24 @@ class Platform:
     async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
         return await self._state.new_session(chat_id, request_id)
 
+    async def sessions(self, chat_id: ChatId) -> tuple[Session, ...]:
+        return await self._state.sessions(chat_id)
+
+    async def switch_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        return await self._state.switch_session(chat_id, session_id, request_id)
+
+    async def rename_session(
+        self, chat_id: ChatId, session_id: SessionId, title: str, request_id: str
+    ) -> Session:
+        return await self._state.rename_session(chat_id, session_id, title, request_id)
+
+    async def archive_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        return await self._state.archive_session(chat_id, session_id, request_id)
+
     async def move_chat(self, old: Place, new: Place) -> None:
         self._own(old)
         self._own(new)
@@ -80,6 +106,45 @@ class Platform:
 
     async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
         return await self._state.resolve(chat.place, user_id)
+
+    async def rules(self) -> Rules:
+        return await self._state.rules()
+
+    async def rules_after(self, version: str) -> Rules:
+        return await self._state.rules_after(version)
+
+    async def set_setting(
+        self, scope: Scope, key: str, value: Any, *, by: UserId, request_id: str
+    ) -> None:
+        await self._state.set_setting(scope, key, value, by=by, request_id=request_id)
+
+    async def settings(self, scope: Scope) -> dict[str, Any]:
+        return await self._state.settings(scope)
+
+    async def models(self) -> tuple[str, ...]:
+        raise AgentProtocolError("The agent does not say which models it has.", code="unknown_type")
+
+    async def set_role(
+        self, pattern: str, role: Role | None, *, by: UserId, request_id: str
+    ) -> None:
+        await self._state.set_role(pattern, role, by=by, request_id=request_id)
+
+    async def record_usage(self, entries: tuple[UsageEntry, ...]) -> None:
+        await self._state.record_usage(entries)
+
+    async def usage(
+        self, *, since_ms: int, user_id: UserId | None = None, room: RoomId | None = None
+    ) -> UsageSum:
+        return await self._state.usage(since_ms=since_ms, user_id=user_id, room=room)
+
+    async def forget_user(self, user_id: UserId, request_id: str) -> Forgotten:
+        return await self._state.forget_user(user_id, request_id)
+
+    async def export_user(self, user_id: UserId) -> dict[str, Any]:
+        return await self._state.export_user(user_id)
+
+    async def state_health(self) -> StateHealth:
+        return await self._state.health()
 
     async def answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         if await self._state.is_retired(run.thread_id):
@@ -98,6 +163,9 @@ class Platform:
     async def forget(self, thread_id: ThreadId) -> None:
         await self._state.retire(thread_id)
         await self._owed(self._client.delete(thread_id))
+
+    async def erase_author(self, thread_id: ThreadId, user_id: UserId) -> None:
+        raise AgentProtocolError("The agent can't erase a person yet.", code="unknown_type")
 
     async def export_thread(self, thread_id: ThreadId) -> bytes | None:
         return await self._memories.export_thread(thread_id)
@@ -163,7 +231,7 @@ async def open_platform(
         agent.url, agent.token.reveal(), clock=clock, chance=chance, on_change=on_change
     )
     url = database_url(database, general.state_path(), STATE)
-    state = await LocalState.open(url, clock=clock, chance=chance)
+    state = await LocalState.open(url, clock=clock, chance=chance, surface=surface)
     try:
         async with client:
             session = AgentSession(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 from antiphon.core.ids import ThreadId
 from antiphon.db.database import store_name
 from antiphon.db.dump import Dump, dump
-from antiphon.records.chats import insert_new
+from antiphon.records.rows import insert_new
 from antiphon.records.schema import retired_threads, sessions
 from antiphon.sdk.prototype_state import MIGRATIONS
 

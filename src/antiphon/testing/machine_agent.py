@@ -4,21 +4,29 @@ adapter, and writes down whatever a surface must never do to it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any
 
-from antiphon.core.ids import ChatId, RunId, ThreadId, UserId
+from antiphon.core.ids import ChatId, RoomId, RunId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.sdk.interface import (
     Chat,
     ChatSettings,
+    Forgotten,
     KeptChat,
     Outcome,
     PlatformHealth,
     Progress,
+    Role,
+    Rules,
     Run,
+    Scope,
     Session,
+    StateHealth,
+    UsageEntry,
+    UsageSum,
 )
 from antiphon.testing.machine_life import Life
 from antiphon.testing.platform import FakePlatform
@@ -129,9 +137,84 @@ class LifePlatform:
         await self._life.cross("platform.move_chat")
         await self._agent.chats.move_chat(old, new)
 
+    async def sessions(self, chat_id: ChatId) -> tuple[Session, ...]:
+        await self._life.cross("platform.sessions")
+        return await self._agent.chats.sessions(chat_id)
+
+    async def switch_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        await self._life.cross("platform.switch_session")
+        return await self._agent.chats.switch_session(chat_id, session_id, request_id)
+
+    async def rename_session(
+        self, chat_id: ChatId, session_id: SessionId, title: str, request_id: str
+    ) -> Session:
+        await self._life.cross("platform.rename_session")
+        return await self._agent.chats.rename_session(chat_id, session_id, title, request_id)
+
+    async def archive_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        await self._life.cross("platform.archive_session")
+        return await self._agent.chats.archive_session(chat_id, session_id, request_id)
+
     async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
         await self._life.cross("platform.resolve")
-        return ChatSettings()
+        return await self._agent.chats.resolve(chat, user_id)
+
+    async def rules(self) -> Rules:
+        await self._life.cross("platform.rules")
+        return await self._agent.chats.rules()
+
+    async def rules_after(self, version: str) -> Rules:
+        await self._life.cross("platform.rules_after")
+        rules = await self._agent.chats.rules_after(version)
+        await self._life.cross("platform.rules_after")
+        return rules
+
+    async def set_setting(
+        self, scope: Scope, key: str, value: Any, *, by: UserId, request_id: str
+    ) -> None:
+        await self._life.cross("platform.set_setting")
+        await self._agent.chats.set_setting(scope, key, value, by=by, request_id=request_id)
+
+    async def settings(self, scope: Scope) -> dict[str, Any]:
+        await self._life.cross("platform.settings")
+        return await self._agent.chats.settings(scope)
+
+    async def models(self) -> tuple[str, ...]:
+        await self._life.cross("platform.models")
+        if not self._agent.reachable.is_set():
+            raise AgentUnreachableError("The agent does not answer.")
+        return ("machine",)
+
+    async def set_role(
+        self, pattern: str, role: Role | None, *, by: UserId, request_id: str
+    ) -> None:
+        await self._life.cross("platform.set_role")
+        await self._agent.chats.set_role(pattern, role, by=by, request_id=request_id)
+
+    async def record_usage(self, entries: tuple[UsageEntry, ...]) -> None:
+        await self._life.cross("platform.record_usage")
+        await self._agent.chats.record_usage(entries)
+
+    async def usage(
+        self, *, since_ms: int, user_id: UserId | None = None, room: RoomId | None = None
+    ) -> UsageSum:
+        await self._life.cross("platform.usage")
+        return await self._agent.chats.usage(since_ms=since_ms, user_id=user_id, room=room)
+
+    async def forget_user(self, user_id: UserId, request_id: str) -> Forgotten:
+        await self._life.cross("platform.forget_user")
+        return await self._agent.chats.forget_user(user_id, request_id)
+
+    async def export_user(self, user_id: UserId) -> dict[str, Any]:
+        await self._life.cross("platform.export_user")
+        return await self._agent.chats.export_user(user_id)
+
+    async def state_health(self) -> StateHealth:
+        return await self._agent.chats.state_health()
 
     async def answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         await self._life.cross("platform.answer")
@@ -194,7 +277,24 @@ class LifePlatform:
         self._agent.withdrawn.add(run_id)
 
     async def forget(self, thread_id: ThreadId) -> None:
-        raise AssertionError("nobody asks for that yet")
+        await self._forgotten(thread_id, lambda run: True)
+        await self._agent.chats.forget(thread_id)
+
+    async def erase_author(self, thread_id: ThreadId, user_id: UserId) -> None:
+        await self._forgotten(
+            thread_id, lambda run: any(said.author == user_id for said in run.question)
+        )
+
+    async def _forgotten(self, thread_id: ThreadId, which: Callable[[Run], bool]) -> None:
+        await self._life.cross("platform.verb")
+        if not self._agent.reachable.is_set():
+            raise AgentUnreachableError("The agent does not answer.")
+        for record in list(self._agent.records.values()):
+            if record.run is not None and record.run.thread_id == thread_id and which(record.run):
+                self._agent.withdrawn.add(record.run_id)
+                record.cancelled = True
+                if record.open:
+                    record.end(Outcome("cancelled"))
 
     async def chats(self, account: UserId) -> tuple[KeptChat, ...]:
         raise AssertionError("nothing is reset here")

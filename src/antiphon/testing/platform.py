@@ -6,31 +6,43 @@ lives of an adapter to test a restart."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from antiphon.agent_api.answer import join_steps
-from antiphon.core.ids import ChatId, RunId, SessionId, ThreadId, UserId
+from antiphon.clock import Clock
+from antiphon.core.ids import ChatId, RoomId, RunId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.errors import (
     AgentProtocolError,
     AgentRefusedError,
     AgentUnreachableError,
     AntiphonError,
+    DatabaseError,
     PlatformError,
 )
 from antiphon.sdk.interface import (
     Chat,
     ChatSettings,
+    Forgotten,
     KeptChat,
     Outcome,
     PlatformHealth,
     Progress,
+    Role,
+    Rules,
     Run,
+    Scope,
     Session,
+    StateHealth,
     ToolUse,
+    UsageEntry,
+    UsageSum,
 )
+from antiphon.sdk.prototype_state import LocalState
+from antiphon.testing.memory_state import memory_state
 from antiphon.testing.script import NextStep, Rewind, Script, Step, gate_or_stop, words
 
 
@@ -44,26 +56,32 @@ class FakePlatform:
 
     `script.reply(...)` queues the answer of the next new run (the default echoes the question);
     `runs` has each run once, in the order first asked; `asks` every call of `answer`, `cancelled`,
-    `withdrawn` and `forgotten` every call of those. Set `unreachable` or `refused` to make
-    the calls to the agent fail; `settings` is what `resolve` gives."""
+    `withdrawn`, `forgotten` and `erased` every call of those. Set `unreachable` or `refused` to
+    make the calls to the agent fail, `state_lost` those to whoever keeps users and chats; `usage`
+    of an outcome that a script gives is told as it is. `state` is where all else is kept: real
+    statements, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        surface: str = "matrix",
+        *,
+        base: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.script: Script[Run] = Script(echo)
-        self.settings = ChatSettings()
+        self.state = memory_state(surface, base=base, clock=clock)
+        self.known_models: tuple[str, ...] = ("fake",)
         self.unreachable = False
         self.refused = False
+        self.state_lost = False
         self.runs: list[Run] = []
         self.asks: list[RunId] = []
         self.cancelled: list[tuple[ThreadId, RunId]] = []
         self.withdrawn: list[tuple[ThreadId, RunId]] = []
         self.forgotten: list[ThreadId] = []
-        self.retired: set[ThreadId] = set()
-        self._chats: dict[ChatId, Chat] = {}
-        self._threads: dict[ChatId, list[ThreadId]] = {}
-        self._places = 0
-        self._requests: dict[tuple[ChatId, str], Session] = {}
+        self.erased: list[tuple[ThreadId, UserId]] = []
+        self._surface = surface
         self._live: dict[RunId, _LiveRun] = {}
-        self._sessions = 0
         self._remembered: dict[tuple[ThreadId, RunId], _Remembered] = {}
 
     def reply(self, *steps: Step) -> None:
@@ -73,47 +91,88 @@ class FakePlatform:
     # --- chats ----------------------------------------------------------------------------------
 
     async def chat(self, place: Place) -> Chat:
-        found = self._find(place)
-        if found is not None:
-            return found
-        self._places += 1
-        chat_id = ChatId(f"chat-{self._places}")
-        chat = Chat(chat_id, place, self._session(chat_id))
-        self._chats[chat_id] = chat
-        return chat
+        self._own(place)
+        return await self._kept().chat(place)
 
     async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
-        chat = self._chats.get(chat_id)
-        if chat is None:
-            raise PlatformError(f"There is no chat {chat_id}.", code="unknown_chat")
-        known = self._requests.get((chat_id, request_id))
-        if known is not None:
-            return known
-        session = self._session(chat_id)
-        self._requests[(chat_id, request_id)] = session
-        self._chats[chat_id] = msgspec.structs.replace(chat, session=session)
-        return session
+        return await self._kept().new_session(chat_id, request_id)
+
+    async def sessions(self, chat_id: ChatId) -> tuple[Session, ...]:
+        return await self._kept().sessions(chat_id)
+
+    async def switch_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        return await self._kept().switch_session(chat_id, session_id, request_id)
+
+    async def rename_session(
+        self, chat_id: ChatId, session_id: SessionId, title: str, request_id: str
+    ) -> Session:
+        return await self._kept().rename_session(chat_id, session_id, title, request_id)
+
+    async def archive_session(
+        self, chat_id: ChatId, session_id: SessionId, request_id: str
+    ) -> Session:
+        return await self._kept().archive_session(chat_id, session_id, request_id)
 
     async def move_chat(self, old: Place, new: Place) -> None:
-        chat = self._find(old)
-        if chat is not None and self._find(new) is None:
-            self._chats[chat.chat_id] = msgspec.structs.replace(chat, place=new)
+        self._own(old)
+        self._own(new)
+        await self._kept().move_chat(old, new)
 
     async def chats(self, account: UserId) -> tuple[KeptChat, ...]:
-        mine = [chat for chat in self._chats.values() if chat.place.account == account]
-        return tuple(
-            KeptChat(chat.place, tuple(self._threads[chat.chat_id]))
-            for chat in sorted(mine, key=lambda chat: chat.place.room)
-        )
+        return await self._kept().chats(self._surface, account)
 
     async def forget_chat(self, place: Place) -> None:
-        chat = self._find(place)
-        if chat is not None:
-            self.retired.update(self._threads[chat.chat_id])
-            del self._chats[chat.chat_id]
+        self._own(place)
+        await self._kept().forget_chat(place)
+
+    # --- settings, roles, usage, people ---------------------------------------------------------
 
     async def resolve(self, chat: Chat, user_id: UserId) -> ChatSettings:
-        return self.settings
+        return await self._kept().resolve(chat.place, user_id)
+
+    async def rules(self) -> Rules:
+        return await self._kept().rules()
+
+    async def rules_after(self, version: str) -> Rules:
+        return await self._kept().rules_after(version)
+
+    async def set_setting(
+        self, scope: Scope, key: str, value: Any, *, by: UserId, request_id: str
+    ) -> None:
+        await self._kept().set_setting(scope, key, value, by=by, request_id=request_id)
+
+    async def settings(self, scope: Scope) -> dict[str, Any]:
+        return await self._kept().settings(scope)
+
+    async def models(self) -> tuple[str, ...]:
+        self._reach()
+        return self.known_models
+
+    async def set_role(
+        self, pattern: str, role: Role | None, *, by: UserId, request_id: str
+    ) -> None:
+        await self._kept().set_role(pattern, role, by=by, request_id=request_id)
+
+    async def record_usage(self, entries: tuple[UsageEntry, ...]) -> None:
+        await self._kept().record_usage(entries)
+
+    async def usage(
+        self, *, since_ms: int, user_id: UserId | None = None, room: RoomId | None = None
+    ) -> UsageSum:
+        return await self._kept().usage(since_ms=since_ms, user_id=user_id, room=room)
+
+    async def forget_user(self, user_id: UserId, request_id: str) -> Forgotten:
+        return await self._kept().forget_user(user_id, request_id)
+
+    async def export_user(self, user_id: UserId) -> dict[str, Any]:
+        return await self._kept().export_user(user_id)
+
+    async def state_health(self) -> StateHealth:
+        if self.state_lost:
+            return StateHealth(remote=False, ok=False, detail="Users and chats can't be read.")
+        return await self.state.health()
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -123,7 +182,7 @@ class FakePlatform:
     async def _answer(self, run: Run) -> AsyncGenerator[Progress, None]:
         self.asks.append(run.run_id)
         self._reach()
-        if run.thread_id in self.forgotten or run.thread_id in self.retired:
+        if run.thread_id in self.forgotten or await self.state.is_retired(run.thread_id):
             raise AgentProtocolError("This conversation was erased.", code="thread_gone")
         past = self._remembered.get((run.thread_id, run.run_id))
         live = None if past else self._live.get(run.run_id)
@@ -163,13 +222,22 @@ class FakePlatform:
     async def forget(self, thread_id: ThreadId) -> None:
         self._reach()
         self.forgotten.append(thread_id)
+        await self.state.retire(thread_id)
         for live in self._live.values():
             if live.run is not None and live.run.thread_id == thread_id:
                 live.cancel()
-        for chat in list(self._chats.values()):
-            if chat.session.thread_id == thread_id:
-                fresh = msgspec.structs.replace(chat, session=self._session(chat.chat_id))
-                self._chats[chat.chat_id] = fresh
+
+    async def erase_author(self, thread_id: ThreadId, user_id: UserId) -> None:
+        self._reach()
+        self.erased.append((thread_id, user_id))
+        for run_id, live in self._live.items():
+            run = live.run
+            if run is not None and run.thread_id == thread_id and _spoke(run, user_id):
+                self.withdrawn.append((thread_id, run_id))
+                live.cancel()
+        for key, past in list(self._remembered.items()):
+            if key[0] == thread_id and _spoke(past.run, user_id):
+                del self._remembered[key]
 
     # --- memories -------------------------------------------------------------------------------
 
@@ -217,15 +285,18 @@ class FakePlatform:
         if self.unreachable:
             raise AgentUnreachableError("The agent does not answer.")
 
-    def _find(self, place: Place) -> Chat | None:
-        return next((chat for chat in self._chats.values() if chat.place == place), None)
+    def _kept(self) -> LocalState:
+        if self.state_lost:
+            raise DatabaseError("Users and chats can't be read.")
+        return self.state
 
-    def _session(self, chat_id: ChatId) -> Session:
-        self._sessions += 1
-        number = self._sessions
-        thread_id = ThreadId(f"fake-thread-{number:06d}")
-        self._threads.setdefault(chat_id, []).append(thread_id)
-        return Session(SessionId(f"session-{number}"), chat_id, thread_id, started_ms=number)
+    def _own(self, place: Place) -> None:
+        if place.surface != self._surface:
+            raise PlatformError("This is a place of another surface.", code="wrong_surface")
+
+
+def _spoke(run: Run, user_id: UserId) -> bool:
+    return any(said.author == user_id for said in run.question)
 
 
 class _Remembered(msgspec.Struct, frozen=True):
