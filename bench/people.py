@@ -20,6 +20,7 @@ from typing import Any
 
 from antiphon.adapter.matrix.cipher import ENCRYPTED, Cipher, NoCipher, Sealed
 from antiphon.adapter.matrix.ciphers import cipher_of
+from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
@@ -49,6 +50,9 @@ class Counting:
 
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         self._cipher.on_standing(tell)
+
+    def send_through(self, gate: SendGate) -> None:
+        self._cipher.send_through(gate)
 
     async def run(self) -> None:
         await self._cipher.run()

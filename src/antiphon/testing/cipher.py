@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from antiphon.adapter.matrix.cipher import ENCRYPTED, Sealed
+from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.core.ids import RoomId
@@ -49,6 +50,9 @@ class FakeCipher:
 
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         """There is nothing to tell."""
+
+    def send_through(self, gate: SendGate) -> None:
+        """Nothing is said."""
 
     async def run(self) -> None:
         """Nothing is owed."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.core.ids import RoomId
@@ -36,7 +37,12 @@ class Cipher(Protocol):
 
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         """`tell` is given how our own account stands, 1 or 0, by name: `identity` (this device is
-        signed by it), `identity_replaced` (by somebody else), `backup` (it is ours and kept)."""
+        signed by it), `identity_replaced` (by somebody else), `backup` (it is ours and kept); and
+        `identities_changed`, how many people have another identity than before."""
+        ...
+
+    def send_through(self, gate: SendGate) -> None:
+        """What it says in rooms by itself takes its turn at this gate."""
         ...
 
     async def run(self) -> None:
@@ -80,6 +86,9 @@ class NoCipher:
 
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         """There is nothing to tell."""
+
+    def send_through(self, gate: SendGate) -> None:
+        """Nothing is said."""
 
     async def run(self) -> None:
         """Nothing is owed."""

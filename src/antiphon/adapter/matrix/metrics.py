@@ -57,7 +57,7 @@ class Metrics:
         )
         self._standing = Gauge(
             "antiphon_matrix_encryption",
-            "How the account's own encryption stands (1 or 0).",
+            "How encryption stands: 1 or 0; identities_changed: people.",
             ("what",),
             registry=self.registry,
         )

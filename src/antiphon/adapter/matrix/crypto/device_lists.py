@@ -3,6 +3,7 @@ them changes. Functions over a Connection."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.crypto import device_keys
+from antiphon.adapter.matrix.crypto.identity import device_is_signed, read_identity
 from antiphon.adapter.matrix.crypto.store import devices, users
 from antiphon.adapter.matrix.crypto.store.users import User
 from antiphon.adapter.matrix.crypto.values import ChangedIdentity, Me, Problem, Queried
@@ -82,12 +84,14 @@ def queried(
             continue
         identities, bad = device_keys.read_identities(user_id, answer)
         problems += bad
+        answered_user = _answered(user, identities, stale)
         now, gone, bad = device_keys.read_devices(
             me,
             user_id,
             theirs if isinstance(theirs, dict) else {},
             before[user_id],
-            identities.identity,
+            # An identity that is not the known one vouches for no device.
+            None if answered_user.changed else identities.identity,
         )
         problems += bad
         rows += now
@@ -95,7 +99,7 @@ def queried(
         deleted += [(user_id, device_id) for device_id in gone]
         living = {device.device_id for device in before[user_id] if not device.deleted}
         added += [(user_id, row.device_id) for row, _ in now if row.device_id not in living]
-        saved.append(_answered(user, identities, stale))
+        saved.append(answered_user)
     devices.save(connection, rows)
     users.save(connection, saved)
     news = tuple(
@@ -112,6 +116,22 @@ def changed_identities(connection: Connection) -> list[ChangedIdentity]:
         ChangedIdentity(user.user_id, user.pinned or "", user.master or "")
         for user in users.changed(connection)
     ]
+
+
+def accept(connection: Connection, user_id: str, master: str) -> None:
+    """A person here has compared: this is the user's identity, and it alone vouches for devices."""
+    users.pin(connection, user_id, master)
+    user = users.of(connection, [user_id]).get(user_id)
+    if user is None:
+        return
+    raw = json.loads(user.raw)
+    known = read_identity(user_id, *(raw.get(u) for u in ("master", "self_signing")))
+    signed = [
+        device_id
+        for device_id, keys in devices.raws(connection, user_id).items()
+        if known is not None and not user.changed and device_is_signed(known, json.loads(keys))
+    ]
+    devices.set_cross_signed(connection, user_id, signed)
 
 
 def _answered(user: User, identities: device_keys.Identities, stale: int) -> User:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from antiphon.adapter.matrix.crypto import pickles
 from antiphon.adapter.matrix.crypto.names import is_name
 from antiphon.adapter.matrix.crypto.room_keys import VOUCHED
-from antiphon.adapter.matrix.crypto.store import devices, inbound_groups, replays, withheld
+from antiphon.adapter.matrix.crypto.store import devices, inbound_groups, replays, users, withheld
 from antiphon.adapter.matrix.crypto.store.inbound_groups import GroupName, GroupRow
 from antiphon.adapter.matrix.crypto.values import (
     MEGOLM,
@@ -46,7 +46,7 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 def decrypt(
-    connection: Connection, vault: Vault, me: Me, room_id: str, raw: Mapping[str, Any]
+    connection: Connection, vault: Vault, me: Me, room_id: str, raw: Mapping[str, Any], now_ms: int
 ) -> Decrypted | Unreadable:
     """Reads one `m.room.encrypted` event of the room; the same event can be read again, ever."""
     event = _read(room_id, raw)
@@ -59,7 +59,7 @@ def decrypt(
     rows.sort(key=lambda row: (row.user_id != event.sender, row.source not in VOUCHED))
     first: Unreadable | None = None
     for row in rows:
-        found = _with(connection, vault, me, event, row)
+        found = _with(connection, vault, me, event, row, now_ms)
         if isinstance(found, Decrypted):
             return found
         first = first or found
@@ -100,7 +100,7 @@ def _no_key(connection: Connection, event: _Event) -> Unreadable:
 
 
 def _with(
-    connection: Connection, vault: Vault, me: Me, event: _Event, row: GroupRow
+    connection: Connection, vault: Vault, me: Me, event: _Event, row: GroupRow, now_ms: int
 ) -> Decrypted | Unreadable:
     """Reads it with one of the sessions of that name."""
     index = event.message.message_index()
@@ -123,9 +123,9 @@ def _with(
     if room_id != event.room_id:
         return event.unreadable("wrong_room", "it was written for another room")
     name = GroupName(row.room_id, row.session_id, row.sender_key)
-    user = replays.used_by(connection, name, index, event.event_id)
+    user = replays.used_by(connection, name, index, event.event_id, now_ms)
     if user != event.event_id:
-        return event.unreadable("replay", f"it repeats {user}")
+        return event.unreadable("replay", f"it repeats {user or 'a message of long ago'}")
     if "m.relates_to" not in content and isinstance(event.relates_to, dict):
         content["m.relates_to"] = event.relates_to
     device = devices.by_key(connection, event.sender, row.sender_key)
@@ -153,7 +153,10 @@ def _trust(connection: Connection, me: Me, event: _Event, row: GroupRow) -> Trus
         return "forwarded" if row.source == "forwarded" else "backup"
     if device is None:
         return "unknown-device"
-    return "cross-signed" if device.cross_signed else "unsigned"
+    if device.cross_signed:
+        return "cross-signed"
+    user = users.of(connection, [event.sender]).get(event.sender)
+    return "changed-identity" if user is not None and user.changed else "unsigned"
 
 
 def _payload(plaintext: bytes) -> tuple[str, dict[str, Any], str] | None:

@@ -229,9 +229,11 @@ class CryptoMachine(DeviceMessages):
     ) -> list[Decrypted | Unreadable]:
         """Reads `m.room.encrypted` events of a room, as they came by /sync; one result each."""
 
+        now_ms = self._clock.now_ms()
+
         def read(connection: Connection) -> list[Decrypted | Unreadable]:
             return [
-                group_in.decrypt(connection, self._vault, self.me, room_id, event)
+                group_in.decrypt(connection, self._vault, self.me, room_id, event, now_ms)
                 for event in events
             ]
 

@@ -14,7 +14,7 @@ from antiphon.adapter.matrix.crypto.key_export import ForBackup
 from antiphon.adapter.matrix.crypto.keystore import KeyStore
 from antiphon.adapter.matrix.crypto.room_key import RoomKey
 from antiphon.adapter.matrix.crypto.settled import SettledRooms
-from antiphon.adapter.matrix.crypto.store import devices, inbound_groups, users
+from antiphon.adapter.matrix.crypto.store import devices, inbound_groups, replays, users
 from antiphon.adapter.matrix.crypto.store import secrets as stored_secrets
 from antiphon.adapter.matrix.crypto.store.devices import Device
 from antiphon.adapter.matrix.crypto.store.users import User
@@ -93,11 +93,25 @@ class Lookups:
         return await self._store.read(device_lists.changed_identities)
 
     async def accept_identity(self, user_id: str, master: str) -> None:
-        """People were told that this is the user's identity now."""
+        """A person here has compared: this is the user's identity now."""
         try:
-            await self._store.write(lambda c: users.pin(c, user_id, master))
+            await self._store.write(lambda c: device_lists.accept(c, user_id, master))
         finally:
             self.settled.changed([user_id])
+
+    async def verified_users(self) -> list[User]:
+        """Those whose identity is the one that a person here has compared."""
+        return await self._store.read(users.verified)
+
+    async def told_of(self, user_id: str, master: str) -> None:
+        """People were told, in a room, that this is the user's identity now."""
+        await self._store.write(lambda c: users.set_told(c, user_id, master))
+
+    async def close_replays(self, limit: int = 200) -> int:
+        """Draws together what is kept of messages of long ago; how many sessions, 0 where nothing
+        is left to do."""
+        now_ms = self._clock.now_ms()
+        return await self._store.write(lambda c: replays.close(c, now_ms, limit))
 
     async def secret(self, name: str) -> bytes | None:
         """A secret of this name."""

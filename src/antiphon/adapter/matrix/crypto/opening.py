@@ -10,6 +10,8 @@ import msgspec
 
 from antiphon.adapter.matrix.crypto import keystore
 from antiphon.adapter.matrix.crypto.backup_keeping import BackupKeeper
+from antiphon.adapter.matrix.crypto.gated_rooms import GatedRooms
+from antiphon.adapter.matrix.crypto.identity_notices import IdentityNotices
 from antiphon.adapter.matrix.crypto.keystore import KeyStore
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
 from antiphon.adapter.matrix.crypto.own_identity import OwnIdentity
@@ -89,21 +91,31 @@ async def open_cipher(
 ) -> AsyncIterator[RoomCipher]:
     """As `open_crypto`, as the adapter uses it."""
     async with open_crypto(matrix, state, client, user_id, device_id, clock) as opened:
+        machine, allows = opened.crypto.machine, AllowList(matrix.allow).allows
+        vouching = Vouching(machine, opened.own, client.keys)
+
+        async def close_replays() -> None:
+            while await machine.close_replays():
+                pass
+
         cipher = RoomCipher(
             opened.crypto,
             RoomFacts(client, only_cross_signed=matrix.only_cross_signed),
-            Upkeep(opened.own, opened.backup, opened.crypto.ask_for_key, clock),
+            Upkeep(
+                opened.own,
+                opened.backup,
+                opened.crypto.ask_for_key,
+                clock,
+                also=(vouching.settle, close_replays),
+            ),
             user_id,
             clock,
             only_cross_signed=matrix.only_cross_signed,
         )
+        rooms = GatedRooms(client)
+        notices = EncryptedNotices(rooms, cipher)
         verifier = Verifier(
-            opened.crypto,
-            Mail(client.keys, client, clock),
-            EncryptedNotices(client, cipher),
-            Vouching(opened.crypto.machine, opened.own, client.keys),
-            AllowList(matrix.allow).allows,
-            clock,
+            opened.crypto, Mail(client.keys, rooms, clock), notices, vouching, allows, clock
         )
 
         async def verify() -> None:
@@ -111,6 +123,12 @@ async def open_cipher(
                 await verifier.run()
 
         cipher.verify_with(verifier, verify)
+        cipher.tell_with(
+            IdentityNotices(
+                machine, notices.say, allows, only_cross_signed=matrix.only_cross_signed
+            ),
+            rooms,
+        )
         yield cipher
 
 

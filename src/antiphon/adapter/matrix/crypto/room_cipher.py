@@ -10,6 +10,8 @@ import msgspec
 
 from antiphon.adapter.matrix.beside import each, woken_within
 from antiphon.adapter.matrix.cipher import ENCRYPTED, Sealed
+from antiphon.adapter.matrix.crypto.gated_rooms import GatedRooms
+from antiphon.adapter.matrix.crypto.identity_notices import IdentityNotices
 from antiphon.adapter.matrix.crypto.room_facts import RoomFacts
 from antiphon.adapter.matrix.crypto.service import Crypto
 from antiphon.adapter.matrix.crypto.upkeep import Upkeep
@@ -21,6 +23,7 @@ from antiphon.adapter.matrix.crypto.values import (
 )
 from antiphon.adapter.matrix.crypto.verification_messages import Message
 from antiphon.adapter.matrix.crypto.verifier import Verifier
+from antiphon.adapter.matrix.gate import SendGate
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.clock import Clock
@@ -62,7 +65,11 @@ class RoomCipher:
         self._clock = clock
         self._only_cross_signed = only_cross_signed
         self._verifier: Verifier | None = None
-        self._verify: Callable[[], Awaitable[None]]
+        self._works: list[Callable[[], Awaitable[None]]] = []
+        self._seen_changed: Callable[[str, str], None] = lambda user_id, room_id: None
+        self._go_through: Callable[[SendGate], None] = lambda gate: None
+        self._count: Callable[[str, float], None] = lambda what, value: None
+        self._changed = -1  # people whose identity has changed; not counted yet
         self._wake: Callable[[], None] = lambda: None
         self._owed = asyncio.Event()
         self._owed.set()
@@ -75,26 +82,33 @@ class RoomCipher:
 
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         self._upkeep.on_standing(tell)
+        self._count = tell
+
+    def send_through(self, gate: SendGate) -> None:
+        self._go_through(gate)
 
     def verify_with(self, verifier: Verifier, work: Callable[[], Awaitable[None]]) -> None:
         """Gives the verifier the messages of verifications; `work` goes on while `run` does."""
         self._verifier = verifier
-        self._verify = work
+        self._works.append(work)
+
+    def tell_with(self, notices: IdentityNotices, rooms: GatedRooms) -> None:
+        """Shows the notices who writes with a changed identity; `rooms` is what they and the
+        verifier send through."""
+        self._seen_changed = notices.seen
+        self._works.append(notices.run)
+        self._go_through = rooms.go_through
 
     async def run(self) -> None:
-        async def keep_up(_: None) -> None:
+        async def keep_up() -> None:
             """Our own keys are published before anything signs them."""
             await self._published.wait()
             await self._upkeep.run()
 
-        async def verify(_: None) -> None:
-            if self._verifier is not None:
-                await self._verify()
+        works = (self._settle, keep_up, *self._works)
+        await each(lambda work: work(), works, len(works))
 
-        works = (self._settle, keep_up, verify)
-        await each(lambda work: work(None), works, len(works))
-
-    async def _settle(self, _: None) -> None:
+    async def _settle(self) -> None:
         pause = 1.0
         while True:
             await self._owed.wait()
@@ -112,6 +126,8 @@ class RoomCipher:
                 pause = 1.0
                 self._published.set()
                 self._tell(settled.problems, settled.changed)
+                if settled.changed or self._changed:
+                    await self._count_changed()
 
     async def received(self, response: SyncResponse) -> None:
         self._facts.note(response)
@@ -156,6 +172,8 @@ class RoomCipher:
                 f"The keys of the room can't be given to its members now: {error.message}"
             ) from error
         self._tell(ready.problems, ready.changed)
+        if ready.changed:
+            await self._count_changed()
         if ready.rotated:
             self._upkeep.new_sessions()
 
@@ -187,6 +205,10 @@ class RoomCipher:
                     )
         return events
 
+    async def _count_changed(self) -> None:
+        self._changed = len(await self._crypto.machine.changed_identities())
+        self._count("identities_changed", self._changed)
+
     def _tell(self, problems: Sequence[Problem], changed: Sequence[ChangedIdentity]) -> None:
         for problem in problems:
             self._log.warning(
@@ -197,7 +219,11 @@ class RoomCipher:
                 device=problem.device_id or None,
             )
         for identity in changed:
-            self._log.warning("identity_changed", user=identity.user_id)
+            self._log.warning(
+                "identity_changed",
+                user=identity.user_id,
+                hint="ask them by another way, and verify: antiphon matrix verify",
+            )
 
     def _is_for_us(self, event: Event) -> bool:
         """Not our own: their marks are readable, and nothing else of them is needed."""
@@ -217,6 +243,8 @@ class RoomCipher:
             if result.may_pass:
                 self._upkeep.want(room_id, result.session_id)
             return event if result.may_pass else msgspec.structs.replace(event, type=NEVER)
+        if result.trust == "changed-identity":
+            self._seen_changed(event.sender, room_id)
         if self._only_cross_signed and result.trust not in ("own", "cross-signed"):
             self._log.warning(
                 "sender_not_trusted",

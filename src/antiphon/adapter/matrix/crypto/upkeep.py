@@ -4,7 +4,7 @@ keys that are missed. Nothing here is on a message's way, and nothing waits for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from antiphon.adapter.matrix.beside import woken_within
 from antiphon.adapter.matrix.crypto.backup_keeping import BackupKeeper, BackupStanding
@@ -25,13 +25,22 @@ Ask = Callable[[str, str], Awaitable[None]]
 
 
 class Upkeep:
-    """One device's background work; `run` does it until cancelled."""
+    """One device's background work; `run` does it until cancelled. `also` is done whenever it looks
+    how things stand."""
 
-    def __init__(self, own: OwnIdentity, backup: BackupKeeper, ask: Ask, clock: Clock):
+    def __init__(
+        self,
+        own: OwnIdentity,
+        backup: BackupKeeper,
+        ask: Ask,
+        clock: Clock,
+        also: Sequence[Callable[[], Awaitable[None]]] = (),
+    ):
         self._own = own
         self._backup = backup
         self._ask = ask
         self._clock = clock
+        self._also = also
         self._look_at_ms = 0
         self._due = asyncio.Event()
         self._due.set()
@@ -118,7 +127,7 @@ class Upkeep:
             await self._ask(name.room_id, name.session_id)
 
     async def _looked(self) -> None:
-        for look in (self._own.settle, self._backup.look):
+        for look in (self._own.settle, self._backup.look, *self._also):
             try:
                 await look()
             except MatrixApiError as error:

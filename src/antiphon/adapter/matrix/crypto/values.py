@@ -9,10 +9,19 @@ import msgspec
 OLM = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM = "m.megolm.v1.aes-sha2"
 
-Trust = Literal["own", "cross-signed", "unsigned", "unknown-device", "forwarded", "backup"]
+Trust = Literal[
+    "own",
+    "cross-signed",
+    "unsigned",
+    "changed-identity",
+    "unknown-device",
+    "forwarded",
+    "backup",
+]
 """What is known of who wrote a message: ourselves; a device that its owner's identity signed; one
-that it did not sign; one that we don't know (yet); and, where nobody vouches for the key, one that
-was forwarded or came from the key backup: then only the homeserver says who wrote."""
+that it did not sign; one whose owner has another identity than before, which vouches for nothing
+until a person here has compared it; one that we don't know (yet); and, where nobody vouches for the
+key, one that was forwarded or came from the key backup: then only the homeserver says who wrote."""
 
 Reason = Literal[
     "no_key",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from antiphon.adapter.matrix.crypto import cross_signing
+from antiphon.adapter.matrix.crypto.canonical import is_signed
 from antiphon.adapter.matrix.crypto.cross_signing import CrossSigningKeys
 from antiphon.adapter.matrix.crypto.machine import CryptoMachine
 from antiphon.adapter.matrix.crypto.verification_state import Verified
@@ -53,8 +54,26 @@ class Vouching:
         if master is None or verified.user_id == self._machine.me.user_id:
             return
         await self._machine.accept_identity(verified.user_id, master)
+        await self._sign(verified.user_id, master)
+
+    async def settle(self) -> None:
+        """Signs those verified identities that do not carry our signature, because an upload failed
+        or our own identity came later. Raises TokenRevokedError."""
+        own = await self._own.keys()
+        if own is None:
+            return
+        for user in await self._machine.verified_users():
+            if user.user_id == self._machine.me.user_id or user.verified is None:
+                continue
+            theirs = (await self._machine.identity_keys(user.user_id)).get("master", {})
+            signer = own.user_signing.public
+            if not is_signed(theirs, self._machine.me.user_id, f"ed25519:{signer}", signer):
+                await self._sign(user.user_id, user.verified)
+
+    async def _sign(self, user_id: str, master: str) -> None:
+        """What fails is done again by `settle`."""
         keys = await self._own.keys()
-        theirs = (await self._machine.identity_keys(verified.user_id)).get("master")
+        theirs = (await self._machine.identity_keys(user_id)).get("master")
         if keys is None or theirs is None:
             return
         try:
@@ -64,7 +83,7 @@ class Vouching:
         except TokenRevokedError:
             raise
         except (HomeserverError, EncryptionError) as error:
-            self._log.warning("user_not_signed", user=verified.user_id, error=error.message)
+            self._log.warning("user_not_signed", user=user_id, error=error.message)
         else:
             if failed:
-                self._log.warning("user_not_signed", user=verified.user_id, error=str(failed))
+                self._log.warning("user_not_signed", user=user_id, error=str(failed))

@@ -89,6 +89,14 @@ def save(connection: Connection, rows: Sequence[tuple[Device, str]]) -> None:
     put(connection, device, [{**msgspec.structs.asdict(row), "raw": text} for row, text in rows])
 
 
+def set_cross_signed(connection: Connection, user_id: str, signed: Iterable[str]) -> None:
+    """These of the user's devices are signed by their identity, no others."""
+    of_user = update(device).where(device.c.user_id == user_id)
+    connection.execute(of_user.values(cross_signed=False))
+    for piece in pieces(signed):
+        connection.execute(of_user.where(device.c.device_id.in_(piece)).values(cross_signed=True))
+
+
 def delete(connection: Connection, user_id: str, gone: Iterable[str]) -> None:
     """Notes that devices are gone."""
     for piece in pieces(gone):

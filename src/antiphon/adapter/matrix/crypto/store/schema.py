@@ -73,6 +73,16 @@ replay = Table(
     Column("session", Text, primary_key=True),  # a digest of room, session and sender key
     Column("message_index", BigInteger, primary_key=True),
     Column("event_id", Text, nullable=False),
+    Column("used_ms", BigInteger),  # None: by a version that did not write it down
+    Index("replay_used_ms", "used_ms"),
+)
+
+replay_closed = Table(
+    "replay_closed",
+    metadata,
+    # Sessions from which nothing was read for long, in the place of their rows in `replay`.
+    Column("session", Text, primary_key=True),
+    Column("used", Text, nullable=False),  # the messages that were used: 0-99,120
 )
 
 withheld = Table(
@@ -152,6 +162,8 @@ person = Table(
     Column("user_signing", Text),
     Column("pinned", Text),  # the master key that people were told of, or saw first
     Column("raw", Text, nullable=False),  # the three keys as they were signed, JSON
+    Column("verified", Text),  # the master key that a person here has compared
+    Column("told", Text),  # the changed master key that people were told of in a room
 )
 
 seen = Table(

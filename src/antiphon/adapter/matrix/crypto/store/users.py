@@ -13,7 +13,8 @@ from antiphon.adapter.matrix.crypto.store.schema import person
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """`stale` greater than `fresh`: the list of devices must be asked for. The keys are base64;
-    `pinned` is the master key that people were told of, or that we saw first."""
+    `pinned` is the master key that we saw first, or that a person here compared last; `verified`
+    the latter alone; `told` a changed one of which was spoken in a room."""
 
     user_id: str
     tracked: bool = False
@@ -26,6 +27,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     user_signing: str | None = None
     pinned: str | None = None
     raw: str = "{}"
+    verified: str | None = None
+    told: str | None = None
 
     @property
     def outdated(self) -> bool:
@@ -100,6 +103,20 @@ def stale(connection: Connection, users: Iterable[str] | None) -> None:
         connection.execute(update(person).where(person.c.user_id.in_(piece)).values(**values))
 
 
+def verified(connection: Connection) -> list[User]:
+    """Those whose identity is the one that a person here has compared."""
+    statement = (
+        select(*_COLUMNS).where(person.c.verified == person.c.master).order_by(person.c.user_id)
+    )
+    return [User(**row._mapping) for row in connection.execute(statement)]
+
+
 def pin(connection: Connection, user_id: str, master: str) -> None:
-    """From now on this is the identity that people know."""
-    connection.execute(update(person).where(person.c.user_id == user_id).values(pinned=master))
+    """A person here has compared: this is the user's identity from now on."""
+    values = {"pinned": master, "verified": master, "told": None}
+    connection.execute(update(person).where(person.c.user_id == user_id).values(**values))
+
+
+def set_told(connection: Connection, user_id: str, master: str) -> None:
+    """People were told that the user's identity has changed to this."""
+    connection.execute(update(person).where(person.c.user_id == user_id).values(told=master))
