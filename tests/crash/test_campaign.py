@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.testing.campaign import campaign
+from antiphon.testing.campaign import campaign, kinds_of
 from antiphon.testing.campaign_kinds import SCENARIOS
-from antiphon.testing.campaign_plan import BLOCK, KINDS, RARE, plan
+from antiphon.testing.campaign_plan import BLOCK, KINDS, MIXED, RARE, plan
 from antiphon.testing.campaign_result import Outcome, Result
 from antiphon.testing.campaign_world import World, world
 from antiphon.testing.checker import Violation
@@ -51,12 +51,45 @@ async def test_the_slice_would_see_a_fault(shared: World) -> None:
     assert any(outcome.caught for outcome in found)
 
 
-def test_every_scenario_is_described_and_has_its_share_of_each_fifty_trials() -> None:
-    assert set(SCENARIOS) == set(KINDS) == {*BLOCK, *RARE}
+@pytest.mark.live
+@pytest.mark.timeout(300)
+async def test_a_slice_in_encrypted_rooms_breaks_no_promise(shared: World, js: object) -> None:
+    """A member who comes and goes, and encryption switched on in mid-answer; all that is judged was
+    decrypted by the independent client."""
+    kinds = ("encrypted_members", "encrypted_on")
+    found = await campaign(shared, SEED, range(2), kinds=kinds, jobs=2)
+    assert told(found) == ""
+    assert sum(outcome.sealed for outcome in found) > 0
+    assert sum(outcome.undecryptable for outcome in found) == 0
+
+
+@pytest.mark.live
+@pytest.mark.timeout(300)
+async def test_the_slice_in_encrypted_rooms_would_see_a_fault(shared: World, js: object) -> None:
+    """The same machinery catches an adapter that sends partial edits in the clear."""
+    kinds = ("encrypted_members",)
+    found = await campaign(shared, SEED, range(4), kinds=kinds, mutant="clear_edits")
+    assert {v.kind for outcome in found for v in outcome.violations} >= {"plaintext"}
+
+
+def test_every_scenario_is_described_and_has_its_share_of_each_eighty_trials() -> None:
+    assert set(KINDS) == {*BLOCK, *RARE}
+    assert {*SCENARIOS} >= {*MIXED}
     points = crash_points()
-    kinds = Counter(plan(SEED, number, points).kind for number in range(50, 100))
+    plans = [plan(SEED, number, points) for number in range(80, 160)]
+    kinds = Counter(one.kind for one in plans)
     assert {kind: kinds[kind] for kind in BLOCK} == BLOCK
     assert sum(kinds[kind] for kind in RARE) == 1
+    assert {one.play for one in plans} <= set(SCENARIOS)
+    assert all(one.encrypted == one.kind.startswith("encrypted") for one in plans)
+
+
+def test_a_group_of_scenarios_has_a_name() -> None:
+    assert set(kinds_of("encrypted")) | set(kinds_of("plain")) == set(KINDS)
+    assert kinds_of("kill,encrypted_on") == ["kill", "encrypted_on"]
+    assert kinds_of("") == list(KINDS)
+    with pytest.raises(SystemExit, match="kil"):
+        kinds_of("kil")
 
 
 def test_a_result_counts_what_happened() -> None:

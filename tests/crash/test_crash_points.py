@@ -86,15 +86,20 @@ def test_the_page_lists_exactly_the_points_that_there_are() -> None:
 
 
 def test_a_campaign_comes_to_every_point_in_turn() -> None:
-    """As many trials of the kind `kill` as there are points, and each is somebody's target."""
+    """As many trials of the kind `encrypted_kill` as there are points, and each is somebody's
+    target; those of encryption before all others. In plain rooms, each of the others is."""
     points = crash_points()
     every = {f"{process}:{point.name}" for point in points for process in point.processes}
-    targets = set()
-    for number in range(len(every)):
-        chosen = plan(7, number, points, ("kill",))
-        assert chosen.first is not None
-        targets.add(f"{chosen.first.process}:{chosen.first.text.partition('@')[0]}")
-    assert targets == every
+    sealed = {f"adapter:{point.name}" for point in points if point.encrypted}
+    assert len(sealed) > 10
+
+    def targets(kind: str, count: int) -> set[str]:
+        found = [plan(7, number, points, (kind,)).first for number in range(count)]
+        return {f"{one.process}:{one.text.partition('@')[0]}" for one in found if one is not None}
+
+    assert targets("encrypted_kill", len(every)) == every
+    assert targets("encrypted_kill", len(sealed)) == sealed
+    assert targets("kill", len(every - sealed)) == every - sealed
 
 
 def test_a_plan_is_the_same_for_the_same_seed_and_number() -> None:

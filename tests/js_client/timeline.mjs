@@ -1,7 +1,7 @@
 // What a person sees in a room now: everything back to where this user may look, decrypted as far
 // as the keys go, edits applied by the SDK, each with the shield that a client would draw.
 
-import { EventTimeline } from "matrix-js-sdk";
+import { EventTimeline, MatrixEvent } from "matrix-js-sdk";
 import { EventShieldColour, EventShieldReason } from "matrix-js-sdk/lib/crypto-api/index.js";
 
 const PAGE = 100;
@@ -111,6 +111,19 @@ export const commands = {
         return await Promise.all(
             roots.map((event) => message(session, event, edits.get(event.getId()) ?? [])),
         );
+    },
+
+    /** What this device reads in events as the homeserver gave them to somebody else: type and
+     *  content of each, null where it has no key. */
+    async decrypt(session, { events }) {
+        const read = async (given) => {
+            const event = new MatrixEvent(given);
+            await session.client.decryptEventIfNeeded(event);
+            await event.getDecryptionPromise();
+            if (event.isDecryptionFailure() || event.getClearContent() === null) return null;
+            return { type: event.getType(), content: event.getOriginalContent() };
+        };
+        return await Promise.all(events.map(read));
     },
 
     /** Every event, oldest first, edits and state as events of their own. */

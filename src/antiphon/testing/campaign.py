@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from antiphon.testing.campaign_docs import write_docs
+from antiphon.testing.campaign_encrypted import prepare
 from antiphon.testing.campaign_kinds import SCENARIOS
 from antiphon.testing.campaign_plan import EXCLUSIVE, KINDS, Plan, plan
 from antiphon.testing.campaign_result import Outcome, Result
@@ -44,6 +45,7 @@ async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
     async with AsyncExitStack() as stack:
         made = await _made(stack, shared, chosen, folder, mutant)
         violations = await _played(made)
+        await made.part()
     return Outcome(
         number=chosen.number,
         kind=chosen.kind,
@@ -54,6 +56,8 @@ async def trial(shared: World, chosen: Plan, mutant: str = "") -> Outcome:
         seconds=round(time.monotonic() - began, 2),
         faults=made.faults,
         notes=made.notes,
+        sealed=made.sealed_events,
+        undecryptable=made.undecryptable,
     )
 
 
@@ -61,10 +65,10 @@ async def _made(
     stack: AsyncExitStack, shared: World, chosen: Plan, folder: Path, mutant: str
 ) -> Trial:
     proxy = tcp = None
-    if chosen.kind in ("lost_response", "late_edit", "canaries_50", "cursor_deleted"):
+    if chosen.play in ("lost_response", "late_edit", "canaries_50", "cursor_deleted"):
         seed = f"{chosen.seed}:{chosen.number}"
         proxy = await stack.enter_async_context(FaultProxy(shared.synapse.url, seed=seed))
-    if chosen.kind == "cut_agent":
+    if chosen.play == "cut_agent":
         tcp = await stack.enter_async_context(TcpProxy(free_port()))
     bot = await shared.bot()
     made = Trial(shared, chosen, folder, bot, proxy=proxy, tcp=tcp, mutant=mutant)
@@ -79,7 +83,8 @@ async def _made(
 async def _played(made: Trial) -> tuple[Violation, ...]:
     try:
         async with asyncio.timeout(TRIAL_S):
-            await SCENARIOS[made.plan.kind](made)
+            await prepare(made)
+            await SCENARIOS[made.plan.play](made)
     except TimeoutError:
         made.problems.append(Violation("process", "", "", f"not over after {TRIAL_S:.0f} s"))
     except Exception:  # noqa: BLE001 - one trial's failure must not end the campaign unseen
@@ -121,7 +126,7 @@ async def campaign(
 
 
 async def _run(options: argparse.Namespace, folder: Path) -> Result:
-    kinds = [kind for kind in options.kinds.split(",") if kind] or list(KINDS)
+    kinds = kinds_of(options.kinds)
     began = time.monotonic()
     caught: dict[str, int | None] = {}
     async with world(folder) as shared:
@@ -143,6 +148,18 @@ async def _run(options: argparse.Namespace, folder: Path) -> Result:
     return Result.of(options.seed, outcomes, time.monotonic() - began)
 
 
+def kinds_of(text: str) -> list[str]:
+    """The kinds that a comma-separated list names; `encrypted` are all those in encrypted rooms,
+    `plain` are all others. Raises SystemExit."""
+    found: list[str] = []
+    for name in filter(None, text.split(",")):
+        group = [kind for kind in KINDS if kind.startswith("encrypted") == (name == "encrypted")]
+        found += group if name in ("encrypted", "plain") else [name]
+    if unknown := set(found) - set(KINDS):
+        raise SystemExit(f"there is no scenario {', '.join(sorted(unknown))}")
+    return found or list(KINDS)
+
+
 def say(outcome: Outcome, seed: int, mutant: str = "") -> None:
     """One line for a trial, and what to type to see a bad one again."""
     print(f"{mutant:13}" * bool(mutant) + outcome.line(), flush=True)  # noqa: T201 - a program
@@ -159,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--only", type=int, action="append", help="the trial with this number")
-    parser.add_argument("--kinds", default="", help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("--kinds", default="", help=f"encrypted, plain, or of {', '.join(KINDS)}")
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--folder", type=Path, help="keep everything in this folder")

@@ -83,6 +83,8 @@ def merged(results: Sequence[Result]) -> Result:
         faults=total.faults,
         mutants=total.mutants,
         bad=tuple(outcome for r in results for outcome in r.bad),
+        sealed=sum(r.sealed for r in results),
+        undecryptable=sum(r.undecryptable for r in results),
     )
 
 
@@ -98,9 +100,22 @@ def campaign_text(results: Sequence[Result]) -> str:
         f"{result.trials} trials (seed {seeds}), {result.questions} questions, "
         f"{sum(result.points.values())} kills at {len(result.points)} named points, "
         f"{sum(result.faults.values())} faults of the network; "
-        f"**{result.violated} trials with a violation**; {result.seconds / 60:.0f} minutes.\n\n"
+        f"**{result.violated} trials with a violation**; {result.seconds / 60:.0f} minutes.\n"
+        f"{_encrypted(result)}\n"
         f"{kinds_table(result)}\n"
         + (f"\n| mutant | caught in trial |\n| --- | --- |\n{mutants}\n" if mutants else "")
+    )
+
+
+def _encrypted(result: Result) -> str:
+    """What of that was in encrypted rooms; a line of its own."""
+    kinds = [tally for kind, tally in result.kinds.items() if kind.startswith("encrypted")]
+    if not kinds:
+        return ""
+    return (
+        f"\nOf these, {sum(t.trials for t in kinds)} trials were in encrypted rooms: "
+        f"{result.sealed} encrypted events of the bots, "
+        f"**{result.undecryptable} that the independent client could not decrypt**.\n"
     )
 
 

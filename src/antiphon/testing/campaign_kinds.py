@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
-from antiphon.testing.campaign_faults import late_edits, weather
+from antiphon.testing import campaign_encrypted as encrypted
+from antiphon.testing.campaign_faults import key_weather, late_edits, weather
 from antiphon.testing.campaign_trial import Room, Trial
 from antiphon.testing.campaign_world import pause
 from antiphon.testing.checker import Violation
@@ -32,6 +33,9 @@ async def kill(trial: Trial) -> None:
         await trial.start()
         await trial.open_rooms()
         await trial.ask_each(trial.chance.randint(1, 3))
+    if plan.first.text.startswith(("claim", "unwedge")):
+        await encrypted.unwedge(trial)
+        await trial.ask_each(1)
     if plan.stop:
         await _with_stop(trial)
     if not await _died(trial, victim.down):
@@ -87,6 +91,8 @@ async def lost_response(trial: Trial) -> None:
     """The homeserver's answers are lost, late, cut off, forged."""
     assert trial.proxy is not None
     trial.proxy.rules = weather(trial.chance)
+    if trial.plan.encrypted:
+        trial.proxy.rules = key_weather(trial.chance) + trial.proxy.rules
     await trial.start()
     await trial.open_rooms()
     await trial.ask_each(trial.chance.randint(1, 3))
@@ -307,4 +313,8 @@ SCENARIOS: dict[str, Scenario] = {
     "all_killed": all_killed,
     "synapse_killed": synapse_killed,
     "canaries_50": canaries_50,
+    "encrypted_device": encrypted.device,
+    "encrypted_members": encrypted.members,
+    "encrypted_on": encrypted.switched_on,
 }
+"""By the name that `Plan.play` has."""

@@ -24,7 +24,20 @@ KINDS: dict[str, str] = {
     "synapse_killed": "Synapse killed in mid-answer",
     "five_while_down": "five messages while everything is down after kill -9",
     "canaries_50": "50 chats at once under faults",
+    "encrypted_kill": "as `kill`, in encrypted rooms: first at the points of the key store",
+    "encrypted_faults": "as `lost_response`, in encrypted rooms, requests for keys included",
+    "encrypted_mixed": "the other faults in encrypted rooms: "
+    "`five_while_down`, `changed`, `zombie`, … in turn",
+    "encrypted_device": "the user has a new device in mid-answer, which speaks and logs out again",
+    "encrypted_members": "keys replaced by the room's settings and because a member left",
+    "encrypted_on": "encryption switched on in mid-answer, perhaps with a kill",
+    "encrypted_synapse": "Synapse, perhaps adapter and agent too, killed in an encrypted room",
 }
+MIXED = (
+    *("five_while_down", "zombie", "changed", "backup_restored"),
+    *("late_edit", "cursor_deleted", "freeze", "cut_agent"),
+)
+"""What the trials of `encrypted_mixed` play, in turn."""
 BLOCK = {
     "kill": 25,
     "lost_response": 5,
@@ -36,10 +49,16 @@ BLOCK = {
     "cursor_deleted": 2,
     "backup_restored": 2,
     "five_while_down": 2,
+    "encrypted_kill": 14,
+    "encrypted_faults": 4,
+    "encrypted_mixed": 6,
+    "encrypted_device": 2,
+    "encrypted_members": 3,
+    "encrypted_on": 1,
 }
-"""How many of each 50 trials are of a kind; the last one is of one of these:"""
-RARE = ("all_killed", "canaries_50", "synapse_killed")
-EXCLUSIVE = frozenset({"all_killed", "synapse_killed"})
+"""How many of each 80 trials are of a kind; the last one is of one of these:"""
+RARE = ("all_killed", "canaries_50", "synapse_killed", "encrypted_synapse")
+EXCLUSIVE = frozenset({"all_killed", "synapse_killed", "encrypted_synapse"})
 """Kinds that take the homeserver away from everybody."""
 
 CRITICAL = (
@@ -48,7 +67,7 @@ CRITICAL = (
 )
 """Points between a decision and its effect: these come first in every campaign."""
 
-OFTEN = ("journal", "events", "sync", "delivery", "run.heard", "partial")
+OFTEN = ("journal", "events", "sync", "delivery", "run.heard", "partial", "seal", "keys.received")
 """Points that one answer passes several times."""
 
 
@@ -60,8 +79,10 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One trial. `first`: the order that it is about; `before`: orders of earlier lives, without
-    which that point is not reached; `later`: orders of lives after it."""
+    """One trial. `play`: the scenario that is played; `first`: the order that it is about;
+    `before`: orders of earlier lives, without which that point is not reached; `later`: orders of
+    lives after it. `encrypted`: its rooms are, and change their keys after `rotation` messages
+    (0: by default); `recovery`: the bot has a recovery key, and keeps a backup of keys."""
 
     seed: int
     number: int
@@ -74,6 +95,10 @@ class Plan(msgspec.Struct, frozen=True):
     stop: bool = False
     gap: bool = False
     fresh: bool = False
+    play: str = ""
+    encrypted: bool = False
+    rotation: int = 0
+    recovery: bool = False
 
     def chance(self) -> random.Random:
         """Randomness of this trial alone."""
@@ -89,23 +114,55 @@ def plan(
     seed: int, number: int, points: Sequence[Point], kinds: Sequence[str] = tuple(KINDS)
 ) -> Plan:
     """Trial `number` of the campaign `seed`. The trials of the kind `kill` take the points in turn,
-    the critical ones first, so that as many of them as there are points visit each."""
+    the critical ones first, so that as many of them as there are points visit each; so do those of
+    `encrypted_kill`, with the points of encryption, which those of `kill` leave out, before all."""
     sequence = _kinds(seed, number, kinds)
     kind = sequence[number]
+    turn = sequence[:number].count(kind)
     chance = random.Random(f"{seed}:{number}:plan")  # noqa: S311 - repeatable on purpose
     rooms = 50 if kind == "canaries_50" else chance.randint(1, 3)
     tools = chance.random() < 0.25
-    if kind not in ("kill", "changed"):
-        return Plan(seed, number, kind, rooms, tools=tools)
-    targets = [Order(process, point.name) for point in points for process in point.processes]
+    made = Plan(seed, number, kind, rooms, tools=tools, play=_play(kind, seed + turn, chance))
+    if kind.startswith("encrypted"):
+        often = kind == "encrypted_members"
+        made = msgspec.structs.replace(
+            made,
+            encrypted=True,
+            rotation=chance.randint(2, 5) if often else chance.choice((0, 0, 2, 7)),
+            recovery=chance.random() < 0.15,
+        )
+    targets = [
+        Order(process, point.name)
+        for point in points
+        for process in point.processes
+        if made.encrypted or not point.encrypted
+    ]
     random.Random(f"{seed}:order").shuffle(targets)  # noqa: S311 - repeatable on purpose
-    if kind == "changed":
+    if made.play == "changed":
         orders = [chance.choice(targets) for _ in range(chance.randint(0, 2))]
         later = tuple(Order(o.process, f"{o.text}@{chance.randint(1, 4)}") for o in orders)
-        return Plan(seed, number, kind, rooms, later=later)
+        return msgspec.structs.replace(made, later=later)
+    if made.play != "kill":
+        return made
     targets.sort(key=lambda target: target.text not in CRITICAL)
-    turn = sequence[:number].count("kill")
-    return _kill(seed, number, targets[turn % len(targets)], targets, rooms, tools, chance)
+    if made.encrypted:
+        crypto = {point.name for point in points if point.encrypted}
+        targets.sort(key=lambda target: target.text not in crypto)
+    return _kill(made, targets[turn % len(targets)], targets, chance)
+
+
+def _play(kind: str, turn: int, chance: random.Random) -> str:
+    """The scenario of a kind: encrypted ones play those of plain rooms, too."""
+    match kind:
+        case "encrypted_kill":
+            return "kill"
+        case "encrypted_faults":
+            return "lost_response"
+        case "encrypted_mixed":
+            return MIXED[turn % len(MIXED)]
+        case "encrypted_synapse":
+            return chance.choice(("all_killed", "synapse_killed"))
+    return kind
 
 
 def _kinds(seed: int, number: int, kinds: Sequence[str]) -> list[str]:
@@ -122,19 +179,13 @@ def _kinds(seed: int, number: int, kinds: Sequence[str]) -> list[str]:
     return sequence
 
 
-def _kill(
-    seed: int,
-    number: int,
-    target: Order,
-    targets: Sequence[Order],
-    rooms: int,
-    tools: bool,
-    chance: random.Random,
-) -> Plan:
+def _kill(made: Plan, target: Order, targets: Sequence[Order], chance: random.Random) -> Plan:
     name = target.text
     visit = chance.randint(1, 4) if name.startswith(OFTEN) else 1
     if name.startswith("sync"):
         visit += 2  # the first ones tell a new bot nothing
+    if name in ("keys.before_commit", "keys.committed"):
+        visit = chance.randint(1, 25)  # a start alone comes by ten times
     before: tuple[Order, ...] = ()
     if name.startswith("resume"):
         before = (Order("agent", f"events.committed@{chance.randint(2, 4)}"),)
@@ -144,16 +195,14 @@ def _kill(
         Order(one.process, f"{one.text}@{chance.randint(1, 2)}")
         for one in (chance.choice(others) for _ in range(again))
     )
-    return Plan(
-        seed,
-        number,
-        "kill",
-        rooms,
+    return msgspec.structs.replace(
+        made,
         first=Order(target.process, f"{name}@{visit}"),
         before=before,
         later=later,
-        tools=tools or name.startswith(("step", "call")),
+        tools=made.tools or name.startswith(("step", "call")),
         stop=name.startswith(("stop", "debt", "cancel")) or chance.random() < 0.1,
         gap=name.startswith("gap"),
         fresh=name.startswith(("schema", "login")),
+        recovery=made.recovery or name.startswith("identity.back"),
     )

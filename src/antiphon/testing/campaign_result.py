@@ -11,7 +11,9 @@ from antiphon.testing.checker import Violation
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a trial. `died_at`: crash orders that were carried out, by process."""
+    """What became of a trial. `died_at`: crash orders that were carried out, by process;
+    `sealed`: encrypted events of the bot; `undecryptable`: events that the independent client could
+    not decrypt."""
 
     number: int
     kind: str
@@ -22,6 +24,8 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     faults: dict[str, int] = {}
     notes: dict[str, float] = {}
+    sealed: int = 0
+    undecryptable: int = 0
 
     @property
     def caught(self) -> bool:
@@ -47,7 +51,7 @@ class Tally(msgspec.Struct):
 
 class Result(msgspec.Struct, frozen=True):
     """A campaign. `points`: how often a process died at each crash point. `mutants`: after how
-    many trials each was caught (null: it was not)."""
+    many trials each was caught (null: it was not). `sealed`, `undecryptable`: as of an outcome."""
 
     seed: int
     trials: int
@@ -59,6 +63,8 @@ class Result(msgspec.Struct, frozen=True):
     faults: dict[str, int]
     mutants: dict[str, int | None]
     bad: tuple[Outcome, ...]
+    sealed: int = 0
+    undecryptable: int = 0
 
     @classmethod
     def of(
@@ -90,6 +96,8 @@ class Result(msgspec.Struct, frozen=True):
             faults=dict(sorted(faults.items())),
             mutants=mutants or {},
             bad=bad,
+            sealed=sum(outcome.sealed for outcome in outcomes),
+            undecryptable=sum(outcome.undecryptable for outcome in outcomes),
         )
 
     @property
@@ -108,5 +116,10 @@ class Result(msgspec.Struct, frozen=True):
                 f"{self.trials} trials, {self.questions} questions, {sum(self.points.values())} "
                 f"kills at {len(self.points)} points, {sum(self.faults.values())} faults, "
                 f"{self.violated} trials with violations, {self.seconds:.0f} s"
+            )
+        if self.sealed:
+            lines.append(
+                f"{self.sealed} encrypted events of the bots, {self.undecryptable} events that the "
+                "independent client could not decrypt"
             )
         return "\n".join(lines)

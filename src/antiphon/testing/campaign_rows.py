@@ -16,6 +16,9 @@ CLIENT = "tests/agent_api/test_client.py"
 PROTOCOL = "tests/agent_api/test_protocol.py"
 RESET = "tests/live/test_reset_live.py"
 ROOMS = "tests/live/test_drift_live.py"
+ENCRYPTED = "tests/adapter/matrix/test_encrypted.py"
+SEALED = "tests/live/test_encrypted_live.py"
+KEYS = "tests/crash/test_key_store_killed.py"
 TRANSPORT = "tests/adapter/matrix/transport"
 
 
@@ -168,7 +171,41 @@ ROWS: tuple[Row, ...] = (
         "answer's root redacted by a moderator",
         (f"{ROOMS}::test_an_answer_redacted_in_mid_stream_ends_there",),
     ),
-    Row("encryption switched on in mid-answer"),
+    Row(
+        "encryption switched on in mid-answer",
+        (
+            (
+                f"{ENCRYPTED}::"
+                "test_switched_on_in_mid_answer_the_whole_is_said_anew_and_the_clear_part_goes"
+            ),
+        ),
+        ("encrypted_on",),
+    ),
+    Row(
+        "in encrypted rooms: killed at any point of the key store",
+        (f"{KEYS}::test_every_question_has_one_answer_that_can_be_read",),
+        ("encrypted_kill",),
+    ),
+    Row(
+        "in encrypted rooms: messages sent while it was down",
+        (f"{SEALED}::test_killed_in_mid_answer_and_spoken_to_while_down",),
+        ("encrypted_mixed",),
+    ),
+    Row(
+        "in encrypted rooms: requests for keys, and room keys to devices, lost or refused",
+        kinds=("encrypted_faults",),
+    ),
+    Row("in encrypted rooms: the homeserver killed", kinds=("encrypted_synapse",)),
+    Row(
+        "in encrypted rooms: the user has a new device in mid-answer",
+        (f"{SEALED}::test_a_new_device_of_the_user_reads_and_asks",),
+        ("encrypted_device",),
+    ),
+    Row(
+        "in encrypted rooms: keys replaced by the room's settings, and when a member left",
+        (f"{SEALED}::test_a_member_who_joins_later_reads_only_what_is_new",),
+        ("encrypted_members",),
+    ),
     Row(
         "message sent while kicked, then re-invited",
         (f"{ROOMS}::test_what_is_said_while_it_is_out_is_not_answered_after_it_is_back",),

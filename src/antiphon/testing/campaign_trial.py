@@ -7,30 +7,37 @@ import secrets
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.testing import campaign_progress as progress
+from antiphon.testing import checker_sealed
+from antiphon.testing.campaign_people import Person, SealedPerson
 from antiphon.testing.campaign_plan import Plan
 from antiphon.testing.campaign_process import Keeper
 from antiphon.testing.campaign_world import Bot, World, free_port, pause
 from antiphon.testing.checker import Asked, Expected, Facts, Violation, judge
 from antiphon.testing.checker_record import read_runs
+from antiphon.testing.checker_sealed import Sealed
 from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
-from antiphon.testing.live import LiveUser
 
 TOKEN = "a-token-of-the-campaign-0123456789"  # noqa: S105 - of a test
 SETTLE_S = 30.0
-OPEN_ENDS = frozenset({"unanswered", "unfinished", "missing_part", "kept", "different"})
+OPEN_ENDS = frozenset(
+    {"unanswered", "unfinished", "missing_part", "kept", "different", "undecryptable"}
+)
+TRUSTED_S = 90.0
+"""Longest wait for a bot to have published and signed its device."""
 
 
 class Room(msgspec.Struct):
     """A room of the trial, who talks in it, and its canary."""
 
     room_id: str
-    person: LiveUser
+    person: Person
     canary: str
     asked: int = 0
 
@@ -60,6 +67,9 @@ class Trial:
         self.notes: dict[str, float] = {}
         self.rewound = False
         self.problems: list[Violation] = []
+        self.sealed_events = 0
+        self.undecryptable = 0
+        self.unseen_ms = 0
         self.agent_port = tcp.upstream_port if tcp else free_port()
         self.proxy = proxy
         self.tcp = tcp
@@ -87,8 +97,19 @@ class Trial:
 
     def make_adapter(self, name: str, plans: tuple[str, ...] = ()) -> Keeper:
         """An adapter of this trial, not started."""
+        return Keeper(
+            name,
+            ("matrix", "run"),
+            self.adapter_env(),
+            self.folder,
+            plans=plans,
+            mutant=self.mutant,
+        )
+
+    def adapter_env(self) -> dict[str, str]:
+        """The settings of the adapter, and of commands over its state."""
         agent_port = self.tcp.port if self.tcp else self.agent_port
-        env = self._env() | {
+        return self._env() | {
             "ANTIPHON_AGENT__URL": f"ws://127.0.0.1:{agent_port}/agent_ws/",
             "ANTIPHON_MATRIX__HOMESERVER": self.homeserver,
             "ANTIPHON_MATRIX__USER": self.bot.user_id,
@@ -96,14 +117,6 @@ class Trial:
             "ANTIPHON_MATRIX__ALLOW": "*",
             "ANTIPHON_MATRIX__EDIT_INTERVAL_S": "0.2",
         }
-        return Keeper(
-            name,
-            ("matrix", "run"),
-            env,
-            self.folder,
-            plans=plans,
-            mutant=self.mutant,
-        )
 
     def _env(self) -> dict[str, str]:
         return {
@@ -127,26 +140,49 @@ class Trial:
 
     async def open_rooms(self) -> None:
         """Makes the plan's rooms; in some of them things were said before the bot was invited."""
-        people = self.chance.sample(self.world.people, len(self.world.people))
+        people = await self._people()
+        more: dict[str, Any] = {}
+        if self.plan.encrypted:
+            more = {
+                "encrypted": self.plan.play != "encrypted_on",
+                "rotation_messages": self.plan.rotation or None,
+            }
         for number in range(self.plan.rooms):
             canary = secrets.token_hex(5)  # never the same again: the model server knows them all
             person = people[number % len(people)]
-            if self.chance.random() < 0.3 or self.plan.kind == "cursor_deleted":
-                room_id = await person.room(name="Old room")
+            if self.chance.random() < 0.3 or self.plan.play == "cursor_deleted":
+                room_id = await person.room(name="Old room", **more)
                 room = Room(room_id, person, canary)
                 await self.ask(room, expected="nothing")
-                await person.client.invite(room_id, self.bot.user_id)
+                inviter = person if isinstance(person, SealedPerson) else person.client
+                await inviter.invite(room_id, self.bot.user_id)
             else:
-                room = Room(await person.room(self.bot.user_id), person, canary)
+                room = Room(await person.room(self.bot.user_id, **more), person, canary)
             self.rooms.append(room)
 
+    async def _people(self) -> list[Person]:
+        """Who makes its rooms. A bot that nobody can encrypt for yet is waited for: what was said
+        before it had a device it can never read."""
+        if not self.plan.encrypted:
+            return [*self.chance.sample(self.world.people, len(self.world.people))]
+        person = await self.world.sealed()
+        async with asyncio.timeout(TRUSTED_S):
+            await person.trusts(self.bot.user_id)
+        return [person]
+
     async def ask(
-        self, room: Room, how: str = "", *, expected: Expected = "answer", text: str = ""
+        self,
+        room: Room,
+        how: str = "",
+        *,
+        expected: Expected = "answer",
+        text: str = "",
+        by: Person | None = None,
     ) -> str:
         """Says something in a room: a question named by its tag, or `text` as it is."""
         room.asked += 1
         tag = f"Q-{room.canary}-{room.asked}"
-        event_id = await room.person.say(room.room_id, text or f"{tag} {how}".strip())
+        event_id = await (by or room.person).say(room.room_id, text or f"{tag} {how}".strip())
         self.asked.append(Asked(room.room_id, event_id, tag, expected))
         return tag
 
@@ -239,13 +275,29 @@ class Trial:
                 for code in keeper.ended
                 if code not in (0, -signal.SIGTERM)
             ]
-        return (*self.problems, *judge(await self.facts()))
+        facts = await self.facts()
+        self.sealed_events, self.undecryptable = checker_sealed.count(
+            self.bot.user_id, facts.sealed
+        )
+        return (*self.problems, *judge(facts))
+
+    async def part(self) -> None:
+        """People leave the encrypted rooms, so that none of them grows into thousands of rooms."""
+        for room in self.rooms:
+            if isinstance(room.person, SealedPerson):
+                await room.person.part(room.room_id)
 
     async def facts(self) -> Facts:
         """What the homeserver shows and the agent recorded, now."""
         rooms: dict[str, tuple[Event, ...]] = {}
+        sealed: dict[str, Sealed] = {}
         for room in self.rooms:
-            rooms[room.room_id] = await room.person.history(room.room_id)
+            if isinstance(room.person, SealedPerson):
+                wire = await room.person.wire(room.room_id)
+                rooms[room.room_id] = await room.person.opened(room.room_id, wire)
+                sealed[room.room_id] = Sealed(wire, rooms[room.room_id], self.unseen_ms)
+            else:
+                rooms[room.room_id] = await room.person.history(room.room_id)
         return Facts(
             bot=self.bot.user_id,
             asked=tuple(self.asked),
@@ -253,4 +305,5 @@ class Trial:
             runs=read_runs(self.state / "agent.db"),
             model_calls=self.world.model_calls(),
             rewound=self.rewound,
+            sealed=sealed,
         )

@@ -21,6 +21,7 @@ from antiphon.db import Database
 from antiphon.demo.synapse import Synapse
 from antiphon.sdk.prototype_state import LocalState
 from antiphon.settings import Secret
+from antiphon.testing.campaign_people import SealedPerson, sealed_person
 from antiphon.testing.campaign_process import Keeper
 from antiphon.testing.checker_record import TAG
 from antiphon.testing.live import LiveUser, live_user
@@ -41,12 +42,32 @@ class Bot:
 class World:
     """Made by `world`."""
 
-    def __init__(self, folder: Path, synapse: Synapse, model: ModelServer, people: list[LiveUser]):
+    def __init__(
+        self,
+        folder: Path,
+        synapse: Synapse,
+        model: ModelServer,
+        people: list[LiveUser],
+        stack: AsyncExitStack,
+    ):
         self.folder = folder
         self.synapse = synapse
         self.model = model
         self.people = people
         self._template = folder / "template"
+        self._stack = stack
+        self._sealed: dict[str, SealedPerson] = {}
+        self._making = asyncio.Lock()
+
+    async def sealed(self, name: str = "sealed") -> SealedPerson:
+        """The person of this name in encrypted rooms, made when first asked for: one process of
+        the independent client for all trials. It trusts only devices that their owner signed."""
+        async with self._making:
+            if name not in self._sealed:
+                made = await self._stack.enter_async_context(sealed_person(self.synapse, name))
+                await made.js.only_signed_devices()
+                self._sealed[name] = made
+            return self._sealed[name]
 
     async def bot(self) -> Bot:
         """A new account."""
@@ -105,7 +126,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             await stack.enter_async_context(live_user(synapse, f"person{number}", lift=True))
             for number in range(PEOPLE)
         ]
-        made = World(folder, synapse, model, people)
+        made = World(folder, synapse, model, people, stack)
         await made.prepare()
         yield made
 

@@ -13,8 +13,10 @@ from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, RoomId, RunId, UserId, turn_id
 from antiphon.core.render.answer import error_id, error_sentence, finished, stopped
 from antiphon.core.render.split import split
+from antiphon.testing import checker_sealed
 from antiphon.testing.checker_history import Message, messages, texts
 from antiphon.testing.checker_record import TAG, RunRecord
+from antiphon.testing.checker_sealed import Sealed
 
 Expected = Literal["answer", "stoppable", "reply", "nothing", "withdrawn"]
 """What a message is owed: one answer; one answer or its end by `!stop`; one reply that no model
@@ -39,7 +41,8 @@ class Facts(msgspec.Struct, frozen=True):
 
     `asked` is in the order of sending; `rooms` has each room's whole history, oldest first;
     `model_calls` how often the model was asked for each tag. `rewound`: the agent's record was
-    put back in time, so that it can't know everything any more."""
+    put back in time, so that it can't know everything any more. `sealed` has the encrypted rooms
+    once more: as they lie on the homeserver, beside what an independent client reads there."""
 
     bot: str
     asked: tuple[Asked, ...]
@@ -47,6 +50,7 @@ class Facts(msgspec.Struct, frozen=True):
     runs: tuple[RunRecord, ...]
     model_calls: Mapping[str, int]
     rewound: bool = False
+    sealed: Mapping[str, Sealed] = {}
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -75,6 +79,7 @@ KINDS: dict[str, str] = {
     "campaign": "the trial itself went wrong, and proves nothing",
     "zombie": "a process goes on after another one took over",
     "process": "a process ended by itself",
+    **checker_sealed.KINDS,
 }
 
 
@@ -84,6 +89,11 @@ def judge(facts: Facts) -> tuple[Violation, ...]:
     for room_id, events in facts.rooms.items():
         asked = [one for one in facts.asked if one.room_id == room_id]
         found += _Room(facts, room_id, events, asked).violations()
+    for room_id, sealed in facts.sealed.items():
+        found += [
+            Violation(fault.kind, room_id, "", fault.detail)
+            for fault in checker_sealed.faults(facts.bot, sealed)
+        ]
     found += _record(facts)
     return tuple(found)
 

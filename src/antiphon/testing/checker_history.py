@@ -94,12 +94,13 @@ def _message(at: int, root: Event, edits: list[tuple[int, Event]]) -> Message:
         settled_at=settled_at,
         body="" if root.redacted else str(content.get("body", "")),
         redacted=root.redacted,
-        mark=_mark(shown.content),
-        root_mark=_mark(root.content),
+        mark=mark_of(shown.content),
+        root_mark=mark_of(root.content),
     )
 
 
-def _mark(content: dict[str, Any]) -> Mark | None:
+def mark_of(content: dict[str, Any]) -> Mark | None:
+    """What an event says of itself; in an encrypted one it stands in the clear."""
     mark = _table(_table(content.get("m.relates_to")).get(MARK))
     turn, part = mark.get("turn"), mark.get("part")
     if not isinstance(turn, str) or not isinstance(part, int):

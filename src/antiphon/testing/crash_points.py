@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1]
 
 COMMANDS = ("adapter/matrix/backup/", "adapter/matrix/reset/")
 """Modules that no service runs (paths as in `Point.modules`)."""
+CRYPTO = "adapter/matrix/crypto/"
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -30,6 +31,11 @@ class Point(msgspec.Struct, frozen=True):
         if all(module.startswith(("adapter/", "sdk/")) for module in self.modules):
             return ("adapter",)
         return ("adapter", "agent")
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it belongs to encryption, so that it may be come to in encrypted rooms alone."""
+        return all(module.startswith(CRYPTO) for module in self.modules)
 
 
 def crash_points(source: Path = SOURCE) -> tuple[Point, ...]:

@@ -28,6 +28,8 @@ _KINDS = (
     ("leave", re.compile(r"POST .*/leave$")),
     ("joined_rooms", re.compile(r"GET .*/joined_rooms$")),
     ("login", re.compile(r"POST .*/login$")),
+    ("keys", re.compile(r"POST .*/keys/(upload|query|claim)")),
+    ("to_device", re.compile(r"PUT .*/sendToDevice/")),
     ("whoami", re.compile(r"GET .*/account/whoami$")),
 )
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "host"})

@@ -16,7 +16,7 @@ import base64
 import secrets
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,7 @@ from antiphon.settings import Secret
 from antiphon.testing.js_install import install
 from antiphon.testing.js_process import JsProcess, Note
 from antiphon.testing.js_trust import JsTrust
-from antiphon.testing.js_values import JsEvent, JsLogin, JsMessage
+from antiphon.testing.js_values import JsEvent, JsLogin, JsMessage, JsRead
 
 if TYPE_CHECKING:
     from antiphon.demo.synapse import Synapse
@@ -184,6 +184,14 @@ class JsClient(JsTrust):
     async def undecrypted(self, room_id: str) -> tuple[JsEvent, ...]:
         """The events that this device can't read."""
         return tuple(e for e in await self.events(room_id) if e.failure is not None)
+
+    async def decrypt(
+        self, room_id: str, events: Sequence[dict[str, Any]]
+    ) -> tuple[JsRead | None, ...]:
+        """What this device reads in encrypted events of a room, given as the homeserver has them;
+        None for each that it has no key for."""
+        found = await self._ask("decrypt", room=room_id, events=list(events))
+        return msgspec.convert(found, tuple[JsRead | None, ...])
 
     async def until(
         self,

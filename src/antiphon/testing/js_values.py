@@ -74,6 +74,13 @@ class JsMessage(JsEvent, frozen=True, kw_only=True):
         return f"{self.sender}: {text} [{lock}, {self.shield} {self.shield_reason or ''}{more}]"
 
 
+class JsRead(msgspec.Struct, frozen=True):
+    """What was inside of an encrypted event."""
+
+    type: str
+    content: dict[str, Any]
+
+
 class JsLogin(msgspec.Struct, frozen=True):
     """Who is logged in, with the device's public keys and the name of the crypto's version."""
 

@@ -11,6 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from antiphon.adapter.matrix import answer, runner, sync
+from antiphon.adapter.matrix.cipher import Sealed
+from antiphon.adapter.matrix.crypto.machine import CryptoMachine
+from antiphon.adapter.matrix.crypto.room_cipher import RoomCipher
+from antiphon.adapter.matrix.crypto.store import outbound_groups
+from antiphon.adapter.matrix.crypto.store.outbound_groups import OutboundRow
 from antiphon.adapter.matrix.journal import inbound, outbox
 from antiphon.adapter.matrix.journal import journal as journals
 from antiphon.adapter.matrix.journal.schema import account
@@ -99,12 +104,83 @@ def replay() -> None:
     _replace(sync, "sync_filter", lambda _: make_filter(50))
 
 
+def keys_after() -> None:
+    """The cursor is saved, and then the keys that came with it."""
+    commit, received = sync.SyncLoop._commit, RoomCipher.received
+
+    async def nothing(self: Any, response: Any) -> None:
+        """Later."""
+
+    async def commits(self: Any, response: Any, *more: Any) -> None:
+        await commit(self, response, *more)
+        await received(self._cipher, response)
+
+    _replace(RoomCipher, "received", nothing)
+    _replace(sync.SyncLoop, "_commit", commits)
+
+
+def ratchet_late() -> None:
+    """Only every third step of a room's ratchet is written down; the others are in memory."""
+    kept: dict[str, OutboundRow] = {}
+    of, save = outbound_groups.of, outbound_groups.save
+
+    def newest(connection: Connection, room_id: str) -> OutboundRow | None:
+        row, held = of(connection, room_id), kept.get(room_id)
+        return held if held and row and held.session_id == row.session_id else row
+
+    def saves(connection: Connection, row: OutboundRow) -> None:
+        if row.messages % 3:
+            kept[row.room_id] = row
+        else:
+            kept.pop(row.room_id, None)
+            save(connection, row)
+
+    _replace(outbound_groups, "of", newest)
+    _replace(outbound_groups, "save", saves)
+
+
+def shared_first() -> None:
+    """Devices are noted as having a room's key, and then it is sent to them."""
+    share = CryptoMachine.share
+
+    async def shares(self: Any, *more: Any) -> Any:
+        batch = await share(self, *more)
+        if batch is not None:
+            await self.shared(batch)
+        return batch
+
+    _replace(CryptoMachine, "share", shares)
+
+
+def clear_edits() -> None:
+    """Partial edits are sent without a look at whether the room is encrypted."""
+    seal = RoomCipher.seal
+
+    async def clear(self: Any, room_id: Any, event_type: str, content: Any) -> Any:
+        relation = content.get("m.relates_to", {})
+        mark = relation.get("io.antiphon.answer", {})
+        if relation.get("rel_type") == "m.replace" and mark.get("state") != "final":
+            return Sealed(event_type, content)
+        return await seal(self, room_id, event_type, content)
+
+    _replace(RoomCipher, "seal", clear)
+
+
+ENCRYPTED: dict[str, Callable[[], None]] = {
+    "keys_after": keys_after,
+    "ratchet_late": ratchet_late,
+    "shared_first": shared_first,
+    "clear_edits": clear_edits,
+}
+"""Those that only encrypted rooms can show."""
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "random_txn": random_txn,
     "cursor_first": cursor_first,
     "not_frozen": not_frozen,
     "no_epoch": no_epoch,
     "replay": replay,
+    **ENCRYPTED,
 }
 
 
