@@ -44,6 +44,18 @@ async def test_a_question_is_answered_as_a_stream(tmp_path: Path) -> None:
     assert (events[-1]["outcome"], events[-1]["text"]) == ("success", "Hello world")
 
 
+async def test_a_language_is_added_to_the_prompt_the_agents_own_too(tmp_path: Path) -> None:
+    """Whoever only asks for a language keeps the agent's own prompt."""
+    engine = ScriptedEngine(Script((say("Hallo"),)))
+    async with running_agent(tmp_path, engine) as agent, raw_client(agent.url) as client:
+        await client.run("r1")
+        await client.run("r2", settings={"language": "Deutsch"})
+        await client.run("r3", settings={"language": "Deutsch", "system_prompt": "Be brief."})
+    plain, german, brief = (request.system_prompt for request in engine.requests)
+    assert german == f"{plain}\n\nAnswer in Deutsch, whatever language you are asked in."
+    assert brief == "Be brief.\n\nAnswer in Deutsch, whatever language you are asked in."
+
+
 async def test_reasoning_is_no_part_of_the_answer(tmp_path: Path) -> None:
     """Reasoning has its own stream, closed before the text begins."""
     script = Script((Rule(((Act(reasoning="hm"), Act(text="yes")),)),))

@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.agent_api.answer import Answer
 from antiphon.agent_api.client import AgentClient, Limits
-from antiphon.agent_api.messages import Attach, Error, ErrorCode, RunFinished, RunStart
+from antiphon.agent_api.messages import Attach, Error, ErrorCode, RunFinished, RunSettings, RunStart
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.core.ids import RunId, ThreadId, UserId
 from antiphon.core.model import Said
@@ -50,14 +50,15 @@ async def last_of(session: AgentSession, run: Run) -> Progress:
 async def test_the_question_reaches_the_agent_with_authors_and_settings(
     agent: FakeAgent, session: AgentSession
 ) -> None:
-    """Each message with who said it; settings that are not set stay the agent's."""
-    await last_of(session, a_run(model="offline"))
+    """Each message with who said it; settings that are not set stay the agent's, and those that
+    are the surface's stay here."""
+    await last_of(session, a_run(model="offline", language="Deutsch", show_tools="names"))
     (start,) = agent.starts
+    assert start.settings == RunSettings(model="offline", language="Deutsch")
     assert [(part.author, part.text) for part in start.input] == [
         ("@anna:x", "hi"),
         ("@bert:x", "and I"),
     ]
-    assert (start.settings.model, start.settings.system_prompt) == ("offline", None)
 
 
 async def test_the_text_shown_is_the_text_recorded(agent: FakeAgent, session: AgentSession) -> None:

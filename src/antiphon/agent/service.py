@@ -104,7 +104,10 @@ class Service:
             mine = self._settings
             settings = FrozenSettings(
                 model=model,
-                system_prompt=_first(asked.system_prompt, mine.system_prompt or DEFAULT_PROMPT),
+                system_prompt=_in_language(
+                    _first(asked.system_prompt, mine.system_prompt or DEFAULT_PROMPT),
+                    asked.language,
+                ),
                 tools=_first(asked.tools, tuple(self._tools)),
                 max_output_tokens=_first(asked.max_output_tokens, mine.max_output_tokens),
                 history_tokens=mine.history_tokens,
@@ -210,6 +213,12 @@ def body_hash(verb: RunStart) -> str:
 
 def _first(wanted: T | None, otherwise: T) -> T:
     return otherwise if wanted is None else wanted
+
+
+def _in_language(prompt: str, language: str | None) -> str:
+    if language is None:
+        return prompt
+    return f"{prompt}\n\nAnswer in {language}, whatever language you are asked in.".strip()
 
 
 def _publish(state: ThreadState, frames: list[Frame]) -> None:

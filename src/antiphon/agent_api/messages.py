@@ -77,11 +77,13 @@ class InputPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Settings resolved by the surface and frozen with the run, for its resumption.
 
-    `None` means the agent's own default. `tools` are the names of granted tools.
+    `None` means the agent's own default. `language`: of the answers, as a person names it; it is
+    added to the system prompt, the agent's own too. `tools` are the names of granted tools.
     """
 
     model: Annotated[str, Meta(max_length=256)] | None = None
     system_prompt: Annotated[str, Meta(max_length=32_000)] | None = None
+    language: Annotated[str, Meta(max_length=64)] | None = None
     tools: tuple[str, ...] | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
     deadline_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None

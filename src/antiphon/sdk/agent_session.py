@@ -138,6 +138,7 @@ class AgentSession:
             RunSettings(
                 model=settings.model,
                 system_prompt=settings.system_prompt,
+                language=settings.language,
                 tools=settings.tools,
                 max_output_tokens=settings.max_output_tokens,
                 deadline_s=settings.deadline_s,
