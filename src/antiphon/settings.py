@@ -117,6 +117,13 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "`#*:example.org`; empty: any."
         ),
     ] = ()
+    max_running: Annotated[
+        int, _help("Most questions that the agent is asked at once; fair between people.", ge=1)
+    ] = 200
+    keep_days: Annotated[
+        int,
+        _help("Days after which texts of what is over leave the journal; 0 keeps them.", ge=0),
+    ] = 30
     host: Annotated[str, _help("Address of the operations port (`/health`, `/metrics`).")] = (
         "127.0.0.1"
     )
@@ -208,6 +215,54 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     deadline_s: Annotated[float, _help("Seconds after which a run ends in an error.", gt=0)] = 300.0
 
 
+class ChatFileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[chat]`: what applies to every chat of a surface, unless `!settings` or the control plane
+    sets it for the surface, a room or a person. Empty text, no list and 0 set nothing."""
+
+    model: Annotated[str, _help("The model that answers; the agent's own unless set.")] = ""
+    system_prompt: Annotated[
+        str, _help("What the model is told before each conversation; the agent's own unless set.")
+    ] = ""
+    language: Annotated[
+        str, _help("The language of the answers, such as `English` or `Deutsch`.")
+    ] = ""
+    isolation: Annotated[
+        Literal["room", "thread", "user"],
+        _help("What shares one memory: the whole room, each thread of it, or each person in it."),
+    ] = "room"
+    answer_when: Annotated[
+        Literal["always", "addressed"],
+        _help(
+            "Whether every message is answered, or only one that mentions the bot, replies to it, "
+            "or is a command."
+        ),
+    ] = "always"
+    streaming: Annotated[bool, _help("Whether an answer is shown while it grows.")] = True
+    show_tools: Annotated[
+        Literal["none", "names", "results"],
+        _help("What is shown of the tools that an answer used."),
+    ] = "none"
+    tools: Annotated[
+        tuple[str, ...], _help("The tools that may be used; all that the agent has unless set.")
+    ] = ()
+    max_output_tokens: Annotated[
+        int, _help("Most tokens of one answer; the agent's own limit unless set.", ge=0)
+    ] = 0
+    deadline_s: Annotated[
+        float,
+        _help("Seconds after which an answer ends in an error; the agent's own unless set.", ge=0),
+    ] = 0.0
+    turns_per_minute: Annotated[
+        int, _help("Most questions of one person in a minute; no limit unless set.", ge=0)
+    ] = 0
+    queued_turns: Annotated[
+        int, _help("Most questions of one person that may wait; no limit unless set.", ge=0)
+    ] = 0
+    tokens_per_day: Annotated[
+        int, _help("Most tokens of one person in a day (UTC); no limit unless set.", ge=0)
+    ] = 0
+
+
 class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[master]`: the control plane, and what a surface needs to reach it (`url`, `token`)."""
 
@@ -253,6 +308,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": General,
     "matrix": MatrixSettings,
     "agent": AgentSettings,
+    "chat": ChatFileSettings,
     "master": MasterSettings,
 }
 

@@ -54,7 +54,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_what_is_not_set_stands_commented_out_with_its_default(tmp_path: Path) -> None:
     text = settings_text({})
     parsed = tomllib.loads(text)
-    assert parsed == {"matrix": {}, "agent": {}}
+    assert parsed == {"matrix": {}, "agent": {}, "chat": {}}
     assert "# port = 8765" in text
     uncommented = "\n".join(
         line.removeprefix("# ") if " = " in line and line[2:3].islower() else line

@@ -19,7 +19,7 @@ from antiphon.errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from antiphon.adapter.matrix.report import Report
-    from antiphon.settings import AgentSettings, General, MatrixSettings
+    from antiphon.settings import AgentSettings, ChatFileSettings, General, MatrixSettings
 
 
 @click.group()
@@ -41,12 +41,12 @@ def run_adapter(options: Options) -> None:
     """Answer in Matrix rooms until stopped; prints `ready URL`.
 
     The URL is that of the operations port with /health and /metrics."""
-    general, own, agent = _settings(options)
+    general, own, agent, chat = _settings(options)
 
     from antiphon.adapter.matrix.app import run
 
     async def serve(stop: asyncio.Event) -> None:
-        await run(general, own, agent, ready=announce, stop=stop)
+        await run(general, own, agent, chat=chat, ready=announce, stop=stop)
 
     run_service(serve)
 
@@ -71,7 +71,7 @@ def reconcile(options: Options, dry_run: bool, as_json: bool, wait_s: float) -> 
     closes rooms, decides invites, reads back what was missed, finishes what was begun and answers
     what waits. No adapter may run meanwhile (--dry-run: it may). Exit code 1 when something stays
     owed: the report says what, and a later run takes it up."""
-    general, own, agent = _settings(options)
+    general, own, agent, chat = _settings(options)
     if dry_run:
         from antiphon.adapter.matrix.preview import preview
         from antiphon.clock import SystemClock
@@ -84,7 +84,7 @@ def reconcile(options: Options, dry_run: bool, as_json: bool, wait_s: float) -> 
     reports: list[Report] = []
 
     async def work(stop: asyncio.Event) -> None:
-        report = await run(general, own, agent, stop=stop, until_idle=wait_s)
+        report = await run(general, own, agent, chat=chat, stop=stop, until_idle=wait_s)
         if report is not None:
             reports.append(report)
 
@@ -102,11 +102,14 @@ def _print(report: Report, as_json: bool) -> None:
     click.echo(report.as_json().decode() if as_json else "\n".join(report.lines()))
 
 
-def _settings(options: Options) -> tuple[General, MatrixSettings, AgentSettings]:
-    """What the adapter reads: its own section, and how the agent is reached."""
+def _settings(
+    options: Options,
+) -> tuple[General, MatrixSettings, AgentSettings, ChatFileSettings]:
+    """What the adapter reads: its own section, the agent's address, and what applies to chats."""
     source, general = prepare(options, "matrix")
 
-    from antiphon.settings import AgentSettings, MatrixSettings, section
+    from antiphon.settings import AgentSettings, ChatFileSettings, MatrixSettings, section
 
     own = section(source, "matrix", MatrixSettings)
-    return general, own, section(source, "agent", AgentSettings, only=("url", "token"))
+    agent = section(source, "agent", AgentSettings, only=("url", "token"))
+    return general, own, agent, section(source, "chat", ChatFileSettings)

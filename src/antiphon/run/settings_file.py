@@ -12,7 +12,7 @@ from typing import Any
 from antiphon.errors import SettingsError
 from antiphon.run.settings_table import Row, rows, toml_value
 
-WRITTEN_SECTIONS = ("", "matrix", "agent")
+WRITTEN_SECTIONS = ("", "matrix", "agent", "chat")
 """What `antiphon run` reads, and so what a new file holds."""
 
 _HEAD = """\

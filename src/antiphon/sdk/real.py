@@ -22,6 +22,7 @@ from antiphon.errors import (
     PlatformError,
 )
 from antiphon.sdk.agent_session import AgentSession, refusal
+from antiphon.sdk.file_settings import base_of
 from antiphon.sdk.interface import (
     Chat,
     ChatSettings,
@@ -41,8 +42,10 @@ from antiphon.sdk.interface import (
 from antiphon.sdk.memories import Memories
 from antiphon.sdk.prototype_state import LocalState, kept_chats
 from antiphon.sdk.state import State
-from antiphon.settings import AgentSettings, General
+from antiphon.settings import AgentSettings, ChatFileSettings, General
 from antiphon.telemetry import logger
+
+NO_CHAT = ChatFileSettings()
 
 STATE = "state.db"
 """The file of the local state in the state folder, where no database is named."""
@@ -213,13 +216,15 @@ async def open_platform(
     clock: Clock,
     chance: Chance,
     database: str = "",
+    chat: ChatFileSettings = NO_CHAT,
 ) -> AsyncIterator[Platform]:
     """The platform of a surface that works with the agent alone; closed when the block ends.
 
     `agent`: `url` and `token` are used. `answer_timeout_s`: seconds without any sign of the agent
     for a run. `database`: URL of the state, by default `state.db` in the state folder, which must
-    be there. The agent need not run yet. Raises SettingsError (address, token) and StateError."""
-    log = logger("sdk.agent")
+    be there. `chat`: what the settings file says about chats. The agent need not run yet. Raises
+    SettingsError (address, token, a value of `chat`) and StateError."""
+    log, base = logger("sdk.agent"), base_of(chat)
 
     def on_change(trouble: AntiphonError | None) -> None:
         if trouble is None:
@@ -231,7 +236,7 @@ async def open_platform(
         agent.url, agent.token.reveal(), clock=clock, chance=chance, on_change=on_change
     )
     url = database_url(database, general.state_path(), STATE)
-    state = await LocalState.open(url, clock=clock, chance=chance, surface=surface)
+    state = await LocalState.open(url, clock=clock, chance=chance, surface=surface, base=base)
     try:
         async with client:
             session = AgentSession(

@@ -33,8 +33,8 @@ from antiphon.errors import (
     SettingsError,
     StateInUseError,
 )
-from antiphon.sdk.real import open_platform
-from antiphon.settings import AgentSettings, General, MatrixSettings
+from antiphon.sdk.real import NO_CHAT, open_platform
+from antiphon.settings import AgentSettings, ChatFileSettings, General, MatrixSettings
 from antiphon.telemetry import logger
 
 SURFACE = "matrix"
@@ -49,6 +49,7 @@ async def run(
     matrix: MatrixSettings,
     agent: AgentSettings,
     *,
+    chat: ChatFileSettings = NO_CHAT,
     ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
     until_idle: float | None = None,
@@ -85,6 +86,7 @@ async def run(
                 answer_timeout_s=matrix.answer_timeout_s,
                 clock=clock,
                 chance=chance,
+                chat=chat,
             )
         )
         cipher = await stack.enter_async_context(
