@@ -1,0 +1,1 @@
+"""What each command does with the platform, for every surface (`sdk.commander` calls these)."""
