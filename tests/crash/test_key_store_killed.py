@@ -65,7 +65,7 @@ async def lives(trial: Trial, order: str = "") -> None:
     trial.adapter.restarts = False
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_every_question_has_one_answer_that_can_be_read(trial: Trial) -> None:
     """Two for each point: asked of the life that dies there, and while it is dead. Everything was
     encrypted, with no key twice, and the client that trusts only signed devices reads all of it."""

@@ -29,6 +29,7 @@ from antiphon.testing.checker import Violation
 from antiphon.testing.crash_points import crash_points
 from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
+from antiphon.testing.js_install import NoJsClientError, install
 from antiphon.testing.mutants import MUTANTS
 
 MOST_SHOWN = 4
@@ -127,6 +128,8 @@ async def campaign(
 
 async def _run(options: argparse.Namespace, folder: Path) -> Result:
     kinds = kinds_of(options.kinds)
+    if any(kind.startswith("encrypted") for kind in kinds):
+        install(lambda text: print(text, file=sys.stderr))  # noqa: T201 - a program
     began = time.monotonic()
     caught: dict[str, int | None] = {}
     async with world(folder) as shared:
@@ -194,7 +197,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="antiphon-crash-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = asyncio.run(_run(options, folder))
+        try:
+            result = asyncio.run(_run(options, folder))
+        except NoJsClientError as error:
+            raise SystemExit(f"{error} KINDS=plain needs no other client.") from error
     print(result.summary())  # noqa: T201
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
