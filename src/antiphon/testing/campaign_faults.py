@@ -37,16 +37,17 @@ def weather(chance: random.Random) -> list[Rule]:
 
 
 def key_weather(chance: random.Random) -> list[Rule]:
-    """As `weather`, for the requests that keys need."""
+    """As `weather`, for the requests that keys need. Each that fails makes the next pause twice as
+    long, and a message needs several: so they are fewer."""
     both = ("keys", "to_device")
     pool = [
-        Rule(("to_device",), LOST, chance=0.5, times=4),
-        Rule(("to_device",), LOST_REQUEST, chance=0.4, times=3),
+        Rule(("to_device",), LOST, chance=0.5, times=2),
+        Rule(("to_device",), LOST_REQUEST, chance=0.4, times=2),
         Rule(("to_device",), Fault(delay_s=chance.uniform(0.3, 1.5)), chance=0.3, times=4),
-        Rule(("keys",), LOST, chance=0.4, times=4),
-        Rule(("keys",), CUT_OFF, chance=0.3, times=3),
-        Rule(("keys",), html(502), chance=0.3, times=3),
-        Rule(both, error(500, "M_UNKNOWN", taken=True), chance=0.3, times=3),
+        Rule(("keys",), LOST, chance=0.4, times=2),
+        Rule(("keys",), CUT_OFF, chance=0.3, times=2),
+        Rule(("keys",), html(502), chance=0.3, times=2),
+        Rule(both, error(500, "M_UNKNOWN", taken=True), chance=0.3, times=2),
         Rule(both, limited(300), chance=0.3, times=4),
     ]
     return chance.sample(pool, chance.randint(2, 4))

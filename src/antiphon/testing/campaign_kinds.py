@@ -12,7 +12,7 @@ from pathlib import Path
 
 from antiphon.testing import campaign_encrypted as encrypted
 from antiphon.testing.campaign_faults import key_weather, late_edits, weather
-from antiphon.testing.campaign_trial import Room, Trial
+from antiphon.testing.campaign_trial import SETTLE_S, Room, Trial
 from antiphon.testing.campaign_world import pause
 from antiphon.testing.checker import Violation
 
@@ -96,7 +96,7 @@ async def lost_response(trial: Trial) -> None:
     await trial.start()
     await trial.open_rooms()
     await trial.ask_each(trial.chance.randint(1, 3))
-    await trial.finish()
+    await trial.finish(45 if trial.plan.encrypted else SETTLE_S)
 
 
 async def late_edit(trial: Trial) -> None:
