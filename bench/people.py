@@ -80,9 +80,10 @@ class Counting:
 
 @contextlib.asynccontextmanager
 async def person(
-    hs: str, name: str, bot: str, state: Path, *, encrypted: bool
+    hs: str, name: str, bot: str, state: Path, opening: asyncio.Lock, *, encrypted: bool
 ) -> AsyncIterator[tuple[Person, Counting]]:
-    """The user `name` (whose password is the name), listening; their rooms are encrypted or not."""
+    """The user `name` (whose password is the name), listening; their rooms are encrypted or not.
+    `opening` is held while a key store is made: alembic makes one at a time in a process."""
     clock = SystemClock()
     settings = MatrixSettings(keys_secret=Secret("a secret of the measurement, 32 characters"))
     async with contextlib.AsyncExitStack() as stack:
@@ -92,9 +93,10 @@ async def person(
         cipher: Cipher = NoCipher()
         if encrypted:
             state.mkdir(parents=True, exist_ok=True)
-            cipher = await stack.enter_async_context(
-                cipher_of(settings, state, client, me, device, clock)
-            )
+            async with opening:
+                cipher = await stack.enter_async_context(
+                    cipher_of(settings, state, client, me, device, clock)
+                )
         counting = Counting(cipher, me)
         made = Person(client, me, bot, clock=clock, chance=SystemChance(), cipher=counting)
         await made.begin()
@@ -119,13 +121,21 @@ async def ask(one: Person, room: str, text: str) -> dict[str, Any]:
 
 
 async def talk(
-    hs: str, name: str, bot: str, folder: Path, rounds: int, *, encrypted: bool
+    hs: str,
+    name: str,
+    bot: str,
+    folder: Path,
+    opening: asyncio.Lock,
+    rounds: int,
+    *,
+    encrypted: bool,
 ) -> dict[str, Any]:
     """One person's conversation in a new room; the first question, when keys are shared, apart."""
-    async with person(hs, name, bot, folder / name, encrypted=encrypted) as (one, counting):
+    async with person(hs, name, bot, folder / name, opening, encrypted=encrypted) as made:
+        one, counting = made
         room = await one.open_room(f"Room of {name}")
         await asyncio.sleep(LINGER_S)
-        opening = await ask(one, room, f"Q-{name}x0 hello")
+        start = await ask(one, room, f"Q-{name}x0 hello")
         turns = [await ask(one, room, f"Q-{name}x{n} hello") for n in range(1, rounds + 1)]
         await asyncio.sleep(LINGER_S)
         for room_id, event in list(counting.unread.values()):
@@ -135,9 +145,9 @@ async def talk(
                 del counting.unread[event.event_id]
         wrong = [n for n, t in enumerate(turns, 1) if f"END:Q-{name}x{n}" not in t["text"]]
         return {
-            "opening": opening,
+            "opening": start,
             "turns": turns,
-            "wrong": len(wrong) + (f"END:Q-{name}x0" not in opening["text"]),
+            "wrong": len(wrong) + (f"END:Q-{name}x0" not in start["text"]),
             "sealed": counting.sealed,
             "unread": len(counting.unread),
         }
@@ -151,12 +161,12 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 async def main(args: argparse.Namespace) -> None:
     """Everybody talks at once."""
-    names = args.names.split(",")
+    names, opening = args.names.split(","), asyncio.Lock()
     with tempfile.TemporaryDirectory() as folder:
         found = await asyncio.gather(
             *(
                 talk(
-                    *(args.hs, name, args.bot, Path(folder), args.rounds),
+                    *(args.hs, name, args.bot, Path(folder), opening, args.rounds),
                     encrypted=args.encrypted,
                 )
                 for name in names

@@ -64,7 +64,10 @@ async def talking(
                     argv += ["--encrypted"] if kind == "encrypted" else []
                     async with process(*argv, log=log) as child:
                         assert child.stdout is not None
-                        run = dict(json.loads(await child.stdout.read()))
+                        told = await child.stdout.read()
+                        if await child.wait():
+                            raise SystemExit(f"the people failed; see {log}")
+                        run = dict(json.loads(told))
                     for name, pid in pids.items():
                         used = cpu_s(pid) - before[name]
                         run[f"{name}_cpu_ms"] = round(1000 * used / run["questions"], 1)
@@ -104,7 +107,7 @@ async def starting(args: argparse.Namespace, synapse: Synapse, folder: Path) -> 
             stack.push_async_callback(pairs[kind].stop)
             people[kind], unread[kind] = await stack.enter_async_context(
                 person(
-                    *(synapse.url, name, synapse.user_id(bot), folder / name),
+                    *(synapse.url, name, synapse.user_id(bot), folder / name, asyncio.Lock()),
                     encrypted=kind == "encrypted",
                 )
             )

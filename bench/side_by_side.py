@@ -113,6 +113,7 @@ async def antiphon(
                 "ANTIPHON_MATRIX__USER": bot,
                 "ANTIPHON_MATRIX__PASSWORD": "bot-antiphon",
                 "ANTIPHON_MATRIX__ALLOW": "*",
+                "ANTIPHON_MATRIX__BREAK_LOOPS": "false",
             }
         )
         async with process("-m", "antiphon", "matrix", "run", env=matrix_env, log=log) as adapter:

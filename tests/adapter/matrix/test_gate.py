@@ -91,3 +91,17 @@ async def test_a_cancelled_waiter_blocks_nobody() -> None:
     await clock.advance(10)
     await next_one
     assert order == ["next"]
+
+
+async def test_a_place_that_was_not_used_is_there_again() -> None:
+    clock = FakeClock()
+    gate = SendGate(clock)
+    await limit(gate, 5000)
+    await clock.advance(5.1)
+    order: list[str] = []
+    async with gate.slot(SendClass.FINAL) as slot:
+        slot.unused()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hold(gate, SendClass.FINAL, order, "final"))
+        await settle()
+        assert order == ["final"]

@@ -19,13 +19,15 @@ from antiphon.adapter.matrix.crypto.verification_state import Verified
 from antiphon.adapter.matrix.crypto.vouching import Vouching
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.homeserver_faults import error
 from antiphon.testing.own_keys import Account, Life
 
 
 class Bot:
     """The bot, running, and Ada with her identity."""
 
-    def __init__(self, life: Life, ada: str, client: MatrixClient):
+    def __init__(self, life: Life, ada: str, client: MatrixClient, server: FakeHomeserver):
+        self.server = server
         self.life = life
         self.ada = ada
         self.client = client
@@ -69,7 +71,7 @@ async def bot(tmp_path: Path) -> AsyncIterator[Bot]:
         ada = server.account("ada", "password")
         token = server.token(ada, "PHONE")
         client = await stack.enter_async_context(MatrixClient(server.url, access_token=token))
-        yield Bot(life, ada, client)
+        yield Bot(life, ada, client, server)
 
 
 async def test_a_word_pins_and_signs_the_identity(bot: Bot) -> None:
@@ -120,3 +122,41 @@ async def test_the_own_master_key_is_named_only_where_its_secret_is_here(bot: Bo
     keys = await bot.life.own.keys()
     assert keys is not None
     assert await bot.vouching.own_master() == keys.master.public
+
+
+async def test_an_upload_that_failed_is_done_at_the_next_upkeep_and_then_no_more(bot: Bot) -> None:
+    await bot.life.start()
+    keys = await bot.identity()
+    bot.server.fail("signatures", error(500, "M_UNKNOWN"))
+    with structlog.testing.capture_logs() as logs:
+        await bot.vouching.vouch(bot.verified(keys))
+    assert [line["event"] for line in logs] == ["user_not_signed"]
+    assert not await bot.trusts()
+    await bot.vouching.settle()
+    assert await bot.trusts()
+    await bot.life.machine.all_outdated()
+    await bot.life.crypto.look_up(bot.ada)
+    uploads = len(bot.server.asked("signatures"))
+    await bot.vouching.settle()
+    assert len(bot.server.asked("signatures")) == uploads
+
+
+async def test_who_was_verified_before_the_bot_had_an_identity_is_signed_later(bot: Bot) -> None:
+    keys = await bot.identity()
+    await bot.vouching.vouch(bot.verified(keys))
+    await bot.vouching.settle()
+    await bot.life.start()
+    await bot.vouching.settle()
+    assert await bot.trusts()
+
+
+async def test_upkeep_signs_nobody_who_was_not_verified_nor_a_changed_identity(bot: Bot) -> None:
+    await bot.life.start()
+    await bot.identity()
+    await bot.vouching.settle()
+    assert not await bot.trusts()
+    keys = await bot.identity()
+    await bot.vouching.vouch(bot.verified(keys))
+    await bot.identity()
+    await bot.vouching.settle()
+    assert not await bot.trusts()
