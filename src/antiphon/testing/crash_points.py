@@ -11,6 +11,8 @@ SOURCE = Path(__file__).parents[1]
 
 COMMANDS = ("adapter/matrix/backup/", "adapter/matrix/reset/")
 """Modules that no service runs (paths as in `Point.modules`)."""
+CONTROL_PLANE = ("master/", "sdk/remote_")
+"""Modules that run only where there is a control plane, which a campaign has not."""
 CRYPTO = "adapter/matrix/crypto/"
 
 
@@ -22,9 +24,9 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def processes(self) -> tuple[str, ...]:
-        """Which processes come by: `adapter`, `agent` or both; none where only a command does,
-        whose own tests kill it there."""
-        if all(module.startswith(COMMANDS) for module in self.modules):
+        """Which processes of a campaign come by: `adapter`, `agent` or both; none where only a
+        command does, or the control plane, whose own tests kill it there."""
+        if all(module.startswith((*COMMANDS, *CONTROL_PLANE)) for module in self.modules):
             return ()
         if all(module.startswith("agent/") for module in self.modules):
             return ("agent",)
