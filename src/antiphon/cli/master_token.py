@@ -14,7 +14,7 @@ from antiphon.cli.options import Options, path_option, prepare
 from antiphon.errors import SettingsError
 
 if TYPE_CHECKING:
-    from antiphon.records.tokens import TokenRow
+    from antiphon.records.tokens import TokenRecord
     from antiphon.settings import General, MasterSettings
 
 SHOWN = """\
@@ -64,7 +64,7 @@ def make(
         )
     named = tuple(filter(None, (scope.strip() for scope in scopes.split(",")))) or OF_A_SURFACE
 
-    async def work() -> tuple[TokenRow, str]:
+    async def work() -> tuple[TokenRecord, str]:
         async with tokens.open_database(general, settings) as database:
             clock, chance = SystemClock(), SystemChance()
             return await tokens.make(
@@ -95,11 +95,10 @@ def list_(options: Options, as_json: bool) -> None:
     general, settings = _settings(options)
 
     from antiphon.master import tokens
-    from antiphon.records import tokens as rows
 
-    async def work() -> tuple[TokenRow, ...]:
+    async def work() -> tuple[TokenRecord, ...]:
         async with tokens.open_database(general, settings) as database:
-            return await database.read(rows.list_all)
+            return await tokens.all_of(database)
 
     found = asyncio.run(work())
     if as_json:
@@ -127,7 +126,7 @@ def revoke(options: Options, token_id: str) -> None:
     from antiphon.clock import SystemClock
     from antiphon.master import tokens
 
-    async def work() -> TokenRow:
+    async def work() -> TokenRecord:
         async with tokens.open_database(general, settings) as database:
             return await tokens.revoke(database, token_id, clock=SystemClock())
 

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from antiphon import telemetry
+from antiphon.agent_api.client import AgentClient
 from antiphon.clock import Chance, Clock, SystemChance, SystemClock
 from antiphon.db import Database, StateLock
 from antiphon.errors import SettingsError
+from antiphon.master import tokens
 from antiphon.master.auth import Gatekeeper
 from antiphon.master.calls import Changes, Parts
+from antiphon.master.eraser import Agent, AgentAtUrl, Eraser
 from antiphon.master.front import Front
 from antiphon.master.server import bound, serving, url_of
 from antiphon.master.service import make_app
 from antiphon.master.tokens import MIGRATIONS, STORE
 from antiphon.master.tokens import url_of as database_of
-from antiphon.records import tokens
+from antiphon.master.upkeep import keep_up
 from antiphon.settings import General, MasterSettings
 
 NOBODY = (
@@ -47,15 +50,49 @@ async def serve(
         url = database_of(general, settings)
         database = await Database.open(url, MIGRATIONS, store=STORE)
         stack.push_async_callback(database.close)
-        if not settings.token and not await database.read(tokens.list_all):
+        if not settings.token and not await tokens.all_of(database):
             raise SettingsError(NOBODY)
-        parts = Parts(database, clock, chance, Changes(), asyncio.Event())
-        front = Front(make_app(parts), Gatekeeper(database, settings.token, clock), clock, chance)
-        async with serving(front, taken):
+        parts = Parts(
+            database=database,
+            clock=clock,
+            chance=chance,
+            changes=Changes(),
+            debts=asyncio.Event(),
+            paid=Changes(),
+            has_agent=bool(settings.agent_url),
+            stopping=asyncio.Event(),
+        )
+        agent = await _agent(stack, settings, clock, chance)
+        eraser = Eraser(database, agent, clock, parts.debts, parts.paid)
+        gatekeeper = Gatekeeper(database, settings.token, clock)
+        front = Front(make_app(parts), gatekeeper, clock, chance)
+        async with serving(front, taken), asyncio.TaskGroup() as group:
+            work = [
+                group.create_task(eraser.run()),
+                group.create_task(keep_up(database, settings, clock)),
+            ]
             telemetry.logger("master").info("control plane ready", url=url_of(taken))
             if ready is not None:
                 ready(url_of(taken))
             await stop.wait()
             parts.stopping.set()
             parts.changes.tell()
+            parts.paid.tell()
+            for task in work:
+                task.cancel()
     telemetry.logger("master").info("control plane stopped")
+
+
+async def _agent(
+    stack: AsyncExitStack, settings: MasterSettings, clock: Clock, chance: Chance
+) -> Agent | None:
+    if not settings.agent_url:
+        return None
+    if not settings.agent_erase_token:
+        raise SettingsError(
+            "[master] agent_url needs agent_erase_token: the agent's token that may erase and "
+            "nothing else ([agent] erase_token there)."
+        )
+    token = settings.agent_erase_token.reveal()
+    client = AgentClient(settings.agent_url, token, clock=clock, chance=chance)
+    return AgentAtUrl(await stack.enter_async_context(client))

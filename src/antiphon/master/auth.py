@@ -3,7 +3,6 @@ their SHA-256 alone; a token has at least 144 random bits, so that its hash need
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Final
 
@@ -53,17 +52,12 @@ class Principal(msgspec.Struct, frozen=True):
         return self.surface
 
 
-def digest(token: str) -> str:
-    """How a token is kept."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-
-
 class Gatekeeper:
     """Knows tokens from the database, and the one that the settings may give."""
 
     def __init__(self, database: Database, given: Secret, clock: Clock):
         self._database = database
-        self._given = digest(given.reveal()) if given else ""
+        self._given = rows.digest_of(given.reveal()) if given else ""
         self._clock = clock
         self._known: dict[str, tuple[float, Principal]] = {}
         self._refused = 0
@@ -76,18 +70,18 @@ class Gatekeeper:
         token = token.strip()
         found = None
         if scheme.lower() == "bearer" and token:
-            found = await self._find(digest(token))
+            found = await self._find(token)
         if found is None:
             self._count(peer)
         return found
 
-    async def _find(self, key: str) -> Principal | None:
-        now = self._clock.monotonic()
+    async def _find(self, token: str) -> Principal | None:
+        key, now = rows.digest_of(token), self._clock.monotonic()
         known = self._known.get(key)
         if known is not None and now - known[0] < KNOWN_FOR_S:
             return known[1]
         self._known.pop(key, None)
-        row = await self._database.read(lambda connection: rows.find(connection, key))
+        row = await self._database.read(lambda connection: rows.known(connection, token))
         if row is None:
             # In the same time for every wrong token: hashes are compared, as a whole.
             if not hmac.compare_digest(self._given, key):

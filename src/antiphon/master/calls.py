@@ -38,7 +38,7 @@ IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        pattern=r'^(\*|"[0-9]{1,10}")$',
+        pattern=r'^(\*|"?[0-9]{1,10}"?)$',
         description="The ETag of the version that is to be changed; `*` for any.",
         examples=['"3"'],
     ),
@@ -62,27 +62,35 @@ class Changes:
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What the routes work with; made once, by the composition root."""
+    """What the routes work with; made once, by the composition root. `debts`: the agent may owe
+    something new; `paid`: it owes less now; `has_agent`: there is one that can be asked."""
 
     database: Database
     clock: Clock
     chance: Chance
     changes: Changes
+    debts: asyncio.Event
+    paid: Changes
+    has_agent: bool
     stopping: asyncio.Event
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer: status, body as JSON text, version for its ETag. `rules`: they may have changed,
-    and those who wait for that are told after the commit."""
+    """An answer: status, body as JSON text, version for its ETag. `rules` may have changed, and
+    something may be owed to the agent (`debts`): whoever waits for that is told after the commit.
+    """
 
     status: int
     body: str
     etag: int | None = None
     rules: bool = False
+    debts: bool = False
 
     def response(self) -> Response:
         """As it goes out."""
         headers = {} if self.etag is None else {"ETag": f'"{self.etag}"'}
+        if not self.body:
+            return Response(None, self.status, headers)
         return Response(self.body, self.status, headers, media_type=JSON)
 
 
@@ -157,6 +165,8 @@ class Call:
         crash_point("master.committed")
         if made.rules:
             self.parts.changes.tell()
+        if made.debts:
+            self.parts.debts.set()
         return made.response()
 
 
@@ -206,3 +216,8 @@ def expect(if_match: str | None, version: int, *, needed: bool = True) -> None:
             "It was changed meanwhile. Read it again, then change that.",
             details={"version": version},
         )
+
+
+def version_of(if_match: str | None) -> int | None:
+    """The version that an `If-Match` names; None for any."""
+    return None if if_match in (None, "*") else int(str(if_match).strip('"'))

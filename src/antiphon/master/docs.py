@@ -73,5 +73,18 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path in PUBLIC:
             for operation in made["paths"].get(path, {}).values():
                 operation["security"] = []
+        for operations in made["paths"].values():
+            for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    _never_null(parameter)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _never_null(parameter: dict[str, Any]) -> None:
+    """A header or a query has no null: what may be left out is left out."""
+    schema = parameter["schema"]
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        del schema["anyOf"]
+        parameter["schema"] = {**kinds[0], **schema}

@@ -48,9 +48,8 @@ UNKNOWN = {
     "unknown_user": "There is no such user.",
     "unknown_chat": "There is no such chat.",
     "unknown_session": "There is no such session.",
-    "unknown_setting": "",
 }
-REFUSED = ("bad_value", "bad_scope", "bad_pattern", "settings", "unknown_setting")
+REFUSED = ("bad_value", "bad_scope", "bad_pattern", "bad_cursor", "settings", "unknown_setting")
 
 
 def unknown(what: str) -> Problem:
@@ -82,6 +81,8 @@ def of_error(error: AntiphonError) -> Problem:
             return unavailable()
     if error.code == "conflict":
         return Problem(409, "conflict", error.message)
+    if error.code == "stale":
+        return Problem(412, "stale", error.message)
     if error.code in REFUSED:
         return Problem(422, error.code, error.message)
     if error.code in UNKNOWN:

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from antiphon import records
 from antiphon.clock import Chance, Clock
 from antiphon.db import Database, StateLock, database_url
 from antiphon.db.checkup import checkup
-from antiphon.errors import SettingsError, StateError, StateInUseError
-from antiphon.master.auth import digest
+from antiphon.errors import PlatformError, SettingsError, StateError, StateInUseError
 from antiphon.master.scopes import checked, checked_surface
+from antiphon.records import audit
 from antiphon.records import tokens as rows
-from antiphon.records.tokens import TokenRow
+from antiphon.records.pages import MAX_LIMIT, Cut
+from antiphon.records.tokens import TokenRecord
 from antiphon.settings import General, MasterSettings
 
 MIGRATIONS = Path(records.__file__).parent / "migrations"
@@ -25,6 +29,8 @@ STORE = "master"
 PREFIX = "antiphon-"
 """Begins every token, so that one is known as such where it was left lying about."""
 MAX_NOTE = 200
+BY = "command"
+"""Who did it, in the audit log."""
 
 
 def url_of(general: General, settings: MasterSettings) -> str:
@@ -71,30 +77,51 @@ async def make(
     note: str,
     clock: Clock,
     chance: Chance,
-) -> tuple[TokenRow, str]:
+) -> tuple[TokenRecord, str]:
     """Makes a token and keeps its hash; gives the token, which nobody can tell again.
 
     Raises SettingsError for a surface, a scope or a note that is none."""
     if len(note) > MAX_NOTE or not note.isprintable():
         raise SettingsError(f"A note is one line of up to {MAX_NOTE} characters.")
     token = PREFIX + chance.token()
-    row = TokenRow(
-        token_id="k" + digest(chance.token())[:12],
-        surface=checked_surface(surface),
-        scopes=checked(scopes),
-        note=note,
-        created_ms=clock.now_ms(),
-    )
-    await database.write(lambda connection: rows.add(connection, row, digest(token)))
-    return row, token
+    checked_surface(surface)
+    named, now = checked(scopes), clock.now_ms()
+    token_id = "k" + rows.digest_of(chance.token())[:12]
+
+    def keep(connection: Connection) -> TokenRecord:
+        made = rows.make(
+            connection, token_id, token, surface=surface, scopes=named, note=note, now_ms=now
+        )
+        audit.note(connection, surface, BY, "token.made", token_id, now, {"scopes": list(named)})
+        return made
+
+    return await database.write(keep), token
 
 
-async def revoke(database: Database, token_id: str, *, clock: Clock) -> TokenRow:
+async def all_of(database: Database) -> tuple[TokenRecord, ...]:
+    """All tokens, revoked ones too, the oldest first."""
+    found: list[TokenRecord] = []
+    cut = Cut(None, MAX_LIMIT)
+    while True:
+        page = await database.read(partial(rows.page, cut=cut))
+        found += page.items
+        if page.cursor is None:
+            return tuple(found)
+        cut = Cut(page.cursor, MAX_LIMIT)
+
+
+async def revoke(database: Database, token_id: str, *, clock: Clock) -> TokenRecord:
     """Makes a token worth nothing. Idempotent. Raises SettingsError where there is none."""
     now = clock.now_ms()
-    row = await database.write(lambda connection: rows.revoke(connection, token_id, now))
-    if row is None:
+
+    def end(connection: Connection) -> TokenRecord:
+        row = rows.revoke(connection, token_id, now)
+        audit.note(connection, row.surface, BY, "token.revoked", token_id, now)
+        return row
+
+    try:
+        return await database.write(end)
+    except PlatformError as error:
         raise SettingsError(
             f"There is no token {token_id!r}. `antiphon master token list` names those there are."
-        )
-    return row
+        ) from error
