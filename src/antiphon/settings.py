@@ -120,6 +120,10 @@ class MatrixSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_running: Annotated[
         int, _help("Most questions that the agent is asked at once; fair between people.", ge=1)
     ] = 200
+    break_loops: Annotated[
+        bool,
+        _help("Whether a bot that answers our answers, again and again, is not answered any more."),
+    ] = True
     keep_days: Annotated[
         int,
         _help("Days after which texts of what is over leave the journal; 0 keeps them.", ge=0),
@@ -276,6 +280,14 @@ class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "`matrix` by it."
         ),
     ] = Secret("")
+    roles_ttl_s: Annotated[
+        float,
+        _help(
+            "Seconds for which a surface lets roles that were given while running count without a "
+            "word of the control plane; after that only blocks and the settings file do.",
+            gt=0,
+        ),
+    ] = 300.0
     host: Annotated[str, _help("Address that the control plane listens on.")] = "127.0.0.1"
     port: Annotated[Port, _help("Port that it listens on; 0 takes any free one.")] = 8770
     database: Annotated[

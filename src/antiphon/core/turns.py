@@ -27,11 +27,11 @@ MOVES: Final = {
     T.ANSWERED: frozenset({T.QUEUED, T.CANCELLED, T.DELIVERED, T.WITHDRAWN, T.UNDELIVERABLE}),
     T.DELIVERED: frozenset({T.QUEUED, T.WITHDRAWN}),
     T.UNDELIVERABLE: frozenset({T.WITHDRAWN}),
-    T.CANCELLED: frozenset({T.WITHDRAWN}),
+    T.CANCELLED: frozenset({T.QUEUED, T.WITHDRAWN}),
     T.WITHDRAWN: frozenset[TurnState](),
 }
-"""Which states may follow a state. Back to `queued` only by an edit of the question, which begins
-another revision."""
+"""Which states may follow a state. Back to `queued` only by an edit of the question, or by asking
+it again, which begin another revision."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -54,6 +54,12 @@ class QuestionEdited(msgspec.Struct, frozen=True):
     again: bool
 
 
+class AskedAgain(msgspec.Struct, frozen=True):
+    """Who asked it wants it answered anew (`!retry`); `text`: the question as it was."""
+
+    text: str
+
+
 class QuestionRedacted(msgspec.Struct, frozen=True):
     """The question was taken back."""
 
@@ -70,7 +76,15 @@ class AnswerSeen(msgspec.Struct, frozen=True):
     """The whole answer to the turn's revision stands in the room."""
 
 
-Happening = Stopped | QuestionEdited | QuestionRedacted | AnswerRedacted | RoomLeft | AnswerSeen
+Happening = (
+    Stopped
+    | QuestionEdited
+    | AskedAgain
+    | QuestionRedacted
+    | AnswerRedacted
+    | RoomLeft
+    | AnswerSeen
+)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +110,8 @@ def decide(facts: Facts, happening: Happening) -> Change | None:
             return _stopped(facts)
         case QuestionEdited():
             return _edited(facts, happening)
+        case AskedAgain():
+            return _asked_again(facts, happening)
         case QuestionRedacted():
             return _redacted(facts)
         case AnswerRedacted():
@@ -132,6 +148,14 @@ def _edited(facts: Facts, edit: QuestionEdited) -> Change | None:
         text=edit.text,
         void=True,
         interrupt=facts.state in OPEN_STATES,
+    )
+
+
+def _asked_again(facts: Facts, again: AskedAgain) -> Change | None:
+    if not facts.is_question or facts.state not in (T.DELIVERED, T.CANCELLED):
+        return None
+    return Change(
+        state=T.QUEUED, owed="withdraw" if facts.asked else None, text=again.text, void=True
     )
 
 

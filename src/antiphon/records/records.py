@@ -130,7 +130,9 @@ class Records:
             if old.surface == new.surface:
                 settings.move_room(connection, old.surface, old.room, new.room, now)
             after = settings.isolation_of(connection, new.surface, new.room, base)
-            chats.move(connection, old, new, renew=before != after)
+            # The room's settings have moved already where another of its chats went before this.
+            kind = "user" if old.user else "thread" if old.thread_root else "room"
+            chats.move(connection, old, new, renew=after not in (before, kind))
 
         await self.database.write(move)
 

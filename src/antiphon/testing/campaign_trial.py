@@ -115,6 +115,7 @@ class Trial:
             "ANTIPHON_MATRIX__USER": self.bot.user_id,
             "ANTIPHON_MATRIX__PASSWORD": self.bot.password.reveal(),
             "ANTIPHON_MATRIX__ALLOW": "*",
+            "ANTIPHON_MATRIX__BREAK_LOOPS": "false",
             "ANTIPHON_MATRIX__EDIT_INTERVAL_S": "0.2",
         }
 

@@ -48,6 +48,8 @@ class FakeHomeserver:
         """By user and type."""
         self.files: dict[str, File] = {}
         """By mxc address."""
+        self.aliases: dict[str, str] = {}
+        """Rooms by alias, as the directory has them."""
         self.auth_sessions = 0
         self.url = ""
         self._stale: dict[str, list[bytes]] = {}

@@ -258,6 +258,13 @@ async def _joined_members(call: Call) -> Any:
     return {"joined": {user_id: {} for user_id in inside}}
 
 
+async def _directory(call: Call) -> Any:
+    room_id = call.server.aliases.get(call.path["alias"])
+    if room_id is None:
+        raise RefusedError(404, "M_NOT_FOUND")
+    return {"room_id": room_id, "servers": [call.rooms.server_name]}
+
+
 async def _state(call: Call) -> Any:
     call.member()
     key = (call.path["event_type"], call.path["state_key"])
@@ -329,6 +336,7 @@ ROUTES: list[tuple[str, str, str, Handle]] = [
     ("createRoom", "POST", f"{_V3}/createRoom", _create_room),
     ("joined_rooms", "GET", f"{_V3}/joined_rooms", _joined_rooms),
     ("joined_members", "GET", _ROOM + "/joined_members", _joined_members),
+    ("directory", "GET", f"{_V3}/directory/room/{{alias}}", _directory),
     ("state", "GET", _ROOM + "/state/{event_type}/{state_key:.*}", _state),
     ("set_state", "PUT", _ROOM + "/state/{event_type}/{state_key:.*}", _set_state),
     ("event", "GET", _ROOM + "/event/{event_id}", _event),

@@ -139,6 +139,14 @@ class Rooms:
             return "leave", None
         return str(event.raw["content"].get("membership", "leave")), event
 
+    def members(self, room_id: str) -> list[str]:
+        """Who has joined a room."""
+        return [
+            key
+            for (kind, key), event in self.state(room_id).items()
+            if kind == "m.room.member" and event.raw["content"].get("membership") == "join"
+        ]
+
     def joined(self, user_id: str) -> list[str]:
         """The rooms that the user is in."""
         return [r for r in self.room_ids() if self.membership(r, user_id)[0] == "join"]
@@ -198,7 +206,12 @@ class Rooms:
             state = list(self.state(room_id, start).values())
         else:
             state = list(self._changed_state(room_id, after, start))
+        summary = {}
+        if newly or full_state or any(e.part("type") == "m.room.member" for e in fresh):
+            # As Synapse with lazily loaded members: where the membership of anybody has changed.
+            summary["m.joined_member_count"] = len(self.members(room_id))
         return {
+            "summary": summary,
             "timeline": {
                 "events": [self.as_seen(e, user_id, device_id) for e in shown],
                 "limited": limited,

@@ -72,7 +72,7 @@ class Machine:
         self.gates: list[asyncio.Event] = []
         self.wrongs: list[str] = []
         self._repeated = 0
-        self.settings = MatrixSettings(allow=("@*:hs",))
+        self.settings = MatrixSettings(allow=("@*:hs",), break_loops=False)
         self._stack.enter_context(replaced(self.disk))
         self.loop.set_exception_handler(self._unexpected)
         for _ in range(2):

@@ -189,6 +189,7 @@ class Pair:
                 "ANTIPHON_MATRIX__USER": user,
                 "ANTIPHON_MATRIX__PASSWORD": password,
                 "ANTIPHON_MATRIX__ALLOW": "*",
+                "ANTIPHON_MATRIX__BREAK_LOOPS": "false",
             }
             | {f"ANTIPHON_MATRIX__{k}": v for k, v in (matrix or {}).items()},
             folder,

@@ -34,7 +34,13 @@ class World:
             self.platform,
             self.state,
             settings=MatrixSettings(
-                allow=(f"@*:{self.server.name}",), edit_interval_s=0.05, **settings
+                **{
+                    "allow": (f"@*:{self.server.name}",),
+                    "edit_interval_s": 0.05,
+                    # Tests say more in a second than a person does in a minute.
+                    "break_loops": False,
+                    **settings,
+                }
             ),
         )
 

@@ -16,11 +16,11 @@ from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound, rooms
 from antiphon.adapter.matrix.journal.inbound import Committed, Gap
 from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.rules_watch import RulesWatch
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.adapter.matrix.upgrades import Upgrades
 from antiphon.clock import Clock
-from antiphon.core.access import AllowList
 from antiphon.core.ids import RoomId, UserId
 from antiphon.crash import crash_point
 from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
@@ -40,8 +40,8 @@ class Arrivals:
         me: UserId,
         client: MatrixClient,
         journal: Journal,
-        allow: AllowList,
         intake: Intake,
+        watch: RulesWatch,
         clock: Clock,
         upgrades: Upgrades,
         cipher: Cipher,
@@ -49,8 +49,8 @@ class Arrivals:
         self._me = me
         self._client = client
         self._journal = journal
-        self._allow = allow
         self._intake = intake
+        self._watch = watch
         self._clock = clock
         self._upgrades = upgrades
         self._cipher = cipher
@@ -115,26 +115,36 @@ class Arrivals:
     async def _decide(self, room_id: RoomId, inviter: str | None) -> None:
         """Joins or declines. What /sync tells meanwhile is never overwritten: the room is joined
         for us when /sync says so, so that what was said since the invite is seen."""
-        allowed = inviter is not None and self._allow.allows(inviter)
+        await self._watch.look([(room_id, UserId(inviter or ""))])
+        refusal = self._refusal(room_id, inviter)
         try:
-            if allowed:
+            if refusal is None:
                 await self._client.join(room_id)
                 crash_point("invite.joined")
                 self._log.info("joined", room=room_id, inviter=inviter)
                 await self._settle(room_id, "joining")
                 return
-            await self._client.leave(room_id)
+            await self._client.leave(room_id, refusal)
             self._log.warning(
                 "invite_declined",
                 room=room_id,
                 inviter=inviter,
-                hint="add the inviter to [matrix] allow to let them invite the bot",
+                reason=refusal,
+                hint="[matrix] allow, invite and rooms say who may invite the bot, and where to",
             )
         except MatrixApiError as error:
             self._log.warning(
                 "invite_dead", room=room_id, status=error.status, errcode=error.errcode
             )
         await self._settle(room_id, "leave")
+
+    def _refusal(self, room_id: RoomId, inviter: str | None) -> str | None:
+        """Why an invitation is not taken, for who invited; None: it is taken."""
+        if inviter is None or not self._intake.policy.access.may_invite(inviter):
+            return "I may not be invited by you: somebody who runs this bot has to allow it first."
+        if not self._intake.policy.may_enter(room_id):
+            return "I may not enter this room: somebody who runs this bot has to allow it first."
+        return None
 
     async def _settle(self, room_id: RoomId, membership: str) -> None:
         """The invite was decided: unless /sync has told more meanwhile."""
@@ -153,6 +163,7 @@ class Arrivals:
 
     async def _close(self, gap: Gap, committed: Callable[[Committed], Awaitable[None]]) -> None:
         found = await self._cipher.readable(gap.room_id, await self._read_back(gap))
+        await self._watch.look((gap.room_id, UserId(event.sender)) for event in found)
         crash_point("gap.read")
         result = await self._journal.write(
             lambda c: inbound.close_gap(c, gap, found, self._intake, self._clock.now_ms())

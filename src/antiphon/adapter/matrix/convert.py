@@ -16,24 +16,35 @@ from antiphon.core.ids import EventId, TurnId, UserId, opened_by
 
 LONGEST_SESSION_ID = 255
 
+MOST_MENTIONS = 200
+
 FILE_TYPES = ("m.image", "m.file", "m.audio", "m.video", "m.location")
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A person's message that wants an answer. `thread_root` is the Matrix thread it stands in."""
+    """A person's message that may want an answer. `thread_root` is the Matrix thread it stands in;
+    `mentions` as `m.mentions` names people, None where it says nothing; `replies_to`: the event
+    that the person chose to reply to; `marked`: it says of itself that a bot of our kind wrote
+    it."""
 
     event_id: EventId
     sender: UserId
     text: str
     thread_root: EventId | None = None
+    mentions: tuple[str, ...] | None = None
+    replies_to: EventId | None = None
+    marked: bool = False
 
 
 class FileSent(msgspec.Struct, frozen=True):
-    """A person's message that is a file, an image, a place."""
+    """A person's message that is a file, an image, a place; the rest as in `Question`."""
 
     event_id: EventId
     sender: UserId
     thread_root: EventId | None = None
+    mentions: tuple[str, ...] | None = None
+    replies_to: EventId | None = None
+    marked: bool = False
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -125,7 +136,7 @@ def read_event(event: Event, me: UserId) -> Reading:
     if msgtype == "m.key.verification.request":
         return Skipped("a request for a verification")
     if msgtype in FILE_TYPES:
-        return FileSent(event_id, sender, root)
+        return FileSent(event_id, sender, root, **_addressing(event.content))
     if msgtype not in ("m.text", "m.emote"):
         return Skipped("a message of unknown msgtype", expected=False)
     body = event.content.get("body")
@@ -135,7 +146,7 @@ def read_event(event: Event, me: UserId) -> Reading:
     text = _plain(text)
     if not text:
         return Skipped("an empty message")
-    return Question(event_id, sender, text, root)
+    return Question(event_id, sender, text, root, **_addressing(event.content))
 
 
 def _own(event: Event) -> OwnAnswer | Skipped:
@@ -208,6 +219,32 @@ def thread_root(content: dict[str, Any]) -> EventId | None:
     if relation.get("rel_type") == "m.thread" and isinstance(target, str) and len(target) <= 255:
         return EventId(target)
     return None
+
+
+def _addressing(content: dict[str, Any]) -> dict[str, Any]:
+    """Whom a message says that it is for."""
+    mentions = content.get("m.mentions")
+    named: tuple[str, ...] | None = None
+    if isinstance(mentions, dict):
+        users = mentions.get("user_ids")
+        found = users[:MOST_MENTIONS] if isinstance(users, list) else []
+        named = tuple(user for user in found if isinstance(user, str))
+    return {
+        "mentions": named,
+        "replies_to": _replies_to(content),
+        "marked": mark_of(content) is not None,
+    }
+
+
+def _replies_to(content: dict[str, Any]) -> EventId | None:
+    """The event that a person chose to reply to: not the one that a client names in a thread for
+    the sake of old clients."""
+    relation = relates_to(content)
+    reply = relation.get("m.in_reply_to")
+    target = reply.get("event_id") if isinstance(reply, dict) else None
+    if relation.get("rel_type") == "m.thread" and relation.get("is_falling_back") is True:
+        return None
+    return EventId(target) if isinstance(target, str) and len(target) <= 255 else None
 
 
 def _replies(content: dict[str, Any]) -> bool:

@@ -15,12 +15,15 @@ from antiphon.adapter.matrix.transport.events import Event, StrippedEvent
 from antiphon.adapter.matrix.transport.sync_response import JoinedRoom, SyncResponse
 from antiphon.core.ids import RoomId, UserId
 
+LONGEST_ALIAS = 255
+
 
 class RoomNews(msgspec.Struct, frozen=True):
     """What a batch says of a room that we are in. `arrival`: index of the first event in
     `events` since our latest invite or join, None where that is not in sight; `invited_before`:
     that is a join, and the invite that led to it stands further back; `successor`: the room that
-    a tombstone names."""
+    a tombstone names. `members`: who has joined it, `alias`: what it calls itself (which proves
+    nothing), both None where nothing new is said."""
 
     room_id: RoomId
     events: tuple[Event, ...]
@@ -31,13 +34,17 @@ class RoomNews(msgspec.Struct, frozen=True):
     invited_before: bool = False
     successor: RoomId | None = None
     upgraded_by: UserId | None = None
+    members: int | None = None
+    alias: str | None = None
 
 
 class Invite(msgspec.Struct, frozen=True):
-    """An invitation; `inviter` is None where the homeserver does not say who invited us."""
+    """An invitation; `inviter` is None where the homeserver does not say who invited us; `alias` as
+    in `RoomNews`."""
 
     room_id: RoomId
     inviter: UserId | None
+    alias: str | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -61,7 +68,9 @@ def digest(response: SyncResponse, since: str | None, me: UserId) -> Batch:
         since=since,
         next_batch=response.next_batch,
         rooms=tuple(_news(RoomId(r), room, me) for r, room in response.joined.items()),
-        invites=tuple(Invite(RoomId(r), _inviter(s, me)) for r, s in response.invited.items()),
+        invites=tuple(
+            Invite(RoomId(r), _inviter(s, me), _alias(s)) for r, s in response.invited.items()
+        ),
         left=tuple(RoomId(room_id) for room_id in response.left),
     )
 
@@ -126,6 +135,8 @@ def _news(room_id: RoomId, room: JoinedRoom, me: UserId) -> RoomNews:
         invited_before=invited_before(timeline, me),
         successor=successor,
         upgraded_by=upgraded_by,
+        members=room.members,
+        alias=_alias(everything),
     )
 
 
@@ -136,6 +147,16 @@ def _successor(events: Sequence[Event]) -> tuple[RoomId | None, UserId | None]:
             if isinstance(replacement, str) and replacement.startswith("!"):
                 return RoomId(replacement), UserId(event.sender)
     return None, None
+
+
+def _alias(events: Iterable[Event | StrippedEvent]) -> str | None:
+    """The canonical alias that state among the events gives; empty where it was taken away."""
+    found: str | None = None
+    for event in events:
+        if event.type == "m.room.canonical_alias" and event.state_key == "":
+            alias = event.content.get("alias")
+            found = alias if isinstance(alias, str) and len(alias) <= LONGEST_ALIAS else ""
+    return found
 
 
 def _inviter(stripped: Sequence[StrippedEvent], me: UserId) -> UserId | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from antiphon.adapter.matrix.journal import turns
 from antiphon.adapter.matrix.journal.journal import Journal
-from antiphon.adapter.matrix.journal.turns import Lane, Turn
+from antiphon.adapter.matrix.journal.turns import QUESTION, Lane, Turn
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.run_slots import RunSlots
 from antiphon.adapter.matrix.runner import TurnRunner
 from antiphon.core.ids import RoomId, TurnId
+from antiphon.core.model import TurnState
 
 
 class Lanes:
@@ -22,11 +25,13 @@ class Lanes:
         journal: Journal,
         runner: TurnRunner,
         metrics: Metrics,
+        slots: RunSlots,
     ):
         self._group = group
         self._journal = journal
         self._runner = runner
         self._metrics = metrics
+        self._slots = slots
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
         self._working: dict[Lane, TurnId] = {}
         self._again: set[Lane] = set()
@@ -77,7 +82,9 @@ class Lanes:
                 turn = await self._journal.read(lambda c: turns.next_open(c, lane))
                 if turn is not None:
                     self._working[lane] = turn.turn_id
-                    await self._runner.run(turn)
+                    asks = turn.kind == QUESTION and turn.state is not TurnState.ANSWERED
+                    async with self._slots.slot(lane, turn.sender) if asks else nullcontext():
+                        await self._runner.run(turn)
                 elif lane not in self._again:
                     return
         finally:

@@ -14,10 +14,12 @@ from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import inbound, unreadable
 from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.journal.sight import Sight
 from antiphon.adapter.matrix.journal.unreadable import Waiting
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.rules_watch import RulesWatch
 from antiphon.clock import Clock
-from antiphon.core.ids import EventId, RoomId
+from antiphon.core.ids import EventId, RoomId, UserId
 from antiphon.telemetry import logger
 
 NOTE_AFTER_S = 60.0
@@ -40,12 +42,14 @@ class LateKeys:
         journal: Journal,
         cipher: Cipher,
         intake: Intake,
+        watch: RulesWatch,
         metrics: Metrics,
         clock: Clock,
     ):
         self._journal = journal
         self._cipher = cipher
         self._intake = intake
+        self._watch = watch
         self._metrics = metrics
         self._clock = clock
         self._due = asyncio.Event()
@@ -79,6 +83,7 @@ class LateKeys:
         found = await self._cipher.readable(room_id, [one.event for one in waiting])
         opened = [event for event in found if event.type != ENCRYPTED]
         if opened:
+            await self._watch.look((room_id, UserId(event.sender)) for event in opened)
             await committed(
                 await self._journal.write(
                     lambda c: inbound.become_readable(
@@ -93,11 +98,22 @@ class LateKeys:
         now = self._clock.now_ms()
         old = [w for w in left if now - w.since_ms >= GIVE_UP_AFTER_S * 1000]
         new = [w for w in left if not w.noted and now - w.since_ms >= NOTE_AFTER_S * 1000]
-        if old:
+        if old and not self._intake.notes_unread(room_id):
+            await self._give_up(old)
+        elif old:
             await self._say(room_id, old, GIVEN_UP, committed, give_up=True)
             self._metrics.late_keys.labels("given_up").inc(len(old))
-        elif new:
+        elif new and self._intake.notes_unread(room_id):
             await self._say(room_id, new, NOT_YET, committed, give_up=False)
+
+    async def _give_up(self, about: list[Waiting]) -> None:
+        """Without a word."""
+
+        def record(connection: Connection) -> None:
+            for one in about:
+                unreadable.settled(connection, one.event.event_id, "ignored")
+
+        await self._journal.write(record)
 
     async def _say(
         self,
@@ -115,7 +131,8 @@ class LateKeys:
             ids = [EventId(one.event.event_id) for one in about]
             result = Committed()
             place = inbound.next_place(connection, room_id)
-            note = self._intake.note(room_id, last.event, text, place, now)
+            sight = Sight(connection, room_id)
+            note = self._intake.note(sight, last.event, text, place, now)
             if unreadable.say(connection, note, ids, give_up=give_up):
                 result.queued.append(note)
             return result

@@ -11,22 +11,26 @@ import msgspec
 from sqlalchemy import Connection
 
 from antiphon.adapter.matrix.app import known_account
+from antiphon.adapter.matrix.digest import Invite as Invited
 from antiphon.adapter.matrix.digest import digest
+from antiphon.adapter.matrix.journal import ruling
 from antiphon.adapter.matrix.journal.journal import (
     MIGRATIONS,
     Account,
     account_of,
     foreign_account,
 )
+from antiphon.adapter.matrix.journal.ruling import Known
 from antiphon.adapter.matrix.owed import Owed, owed
+from antiphon.adapter.matrix.policy import access_of
 from antiphon.adapter.matrix.reconcile import differences
 from antiphon.adapter.matrix.report import Invite, Report
 from antiphon.adapter.matrix.service import JOURNAL
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
-from antiphon.core.access import AllowList
 from antiphon.core.ids import RoomId, UserId
+from antiphon.core.roles import Access
 from antiphon.db import database_url
 from antiphon.db.peek import peek
 from antiphon.errors import SettingsError
@@ -54,6 +58,7 @@ class _Held(msgspec.Struct, frozen=True):
     owed: Owed
     adopt: list[RoomId]
     close: list[RoomId]
+    known: Known | None
 
 
 async def preview(general: General, matrix: MatrixSettings, clock: Clock) -> Report:
@@ -61,7 +66,7 @@ async def preview(general: General, matrix: MatrixSettings, clock: Clock) -> Rep
     StateError, LoginError and what the homeserver's answers raise."""
     state = general.state_path()
     await known_account(matrix, state)
-    allow = AllowList(matrix.allow)
+    access = access_of(matrix)
     async with MatrixClient(matrix.homeserver) as client:
         found = await login.resume(client, matrix, login.load(state))
         if found is None:
@@ -80,16 +85,19 @@ async def preview(general: General, matrix: MatrixSettings, clock: Clock) -> Rep
             set_presence="offline",
         )
     report = Report(user_id=me, device_id=found.device_id, dry_run=True)
-    report.invites = [
-        Invite(i.room_id, i.inviter, i.inviter is not None and allow.allows(i.inviter))
-        for i in digest(response, None, me).invites
-    ]
 
     def look(connection: Connection) -> _Held:
         adopt, close = differences(connection, joined)
-        return _Held(account_of(connection), owed(connection), adopt, close)
+        known = ruling.kept(connection)
+        return _Held(account_of(connection), owed(connection), adopt, close, known)
 
     held = await peek(database_url(matrix.database, state, JOURNAL), MIGRATIONS, look)
+    if held is not None and held.known is not None:
+        access = access.with_grants(held.known.rules.grants, fresh=held.known.rules.fresh)
+    report.invites = [
+        Invite(i.room_id, i.inviter, may_lead(access, i))
+        for i in digest(response, None, me).invites
+    ]
     if held is None or held.account is None:
         report.first_start = True
         report.adopted = sorted(joined)
@@ -100,3 +108,13 @@ async def preview(general: General, matrix: MatrixSettings, clock: Clock) -> Rep
     report.cursor_lost = held.account.cursor_lost
     report.adopted, report.closed, report.owed = held.adopt, held.close, held.owed
     return report
+
+
+def may_lead(access: Access, invite: Invited) -> bool:
+    """Whether an invitation would be taken, if the room has the alias that it says it has."""
+    aliases = (invite.alias,) if invite.alias else ()
+    return (
+        invite.inviter is not None
+        and access.may_invite(invite.inviter)
+        and access.may_enter(invite.room_id, aliases)
+    )

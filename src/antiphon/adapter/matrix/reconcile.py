@@ -59,7 +59,11 @@ async def settle(
     crash_point("reconcile.committed")
     report.owed = await journal.read(owed)
     report.invites = [
-        Invite(room_id, inviter or None, bool(inviter) and intake.allows(UserId(inviter or "")))
+        Invite(
+            room_id,
+            inviter or None,
+            bool(inviter) and intake.may_lead(UserId(inviter or ""), room_id),
+        )
         for room_id, inviter in await journal.read(lambda c: rooms.with_membership(c, "invite"))
     ]
 

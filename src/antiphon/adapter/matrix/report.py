@@ -170,7 +170,9 @@ class Report(msgspec.Struct, kw_only=True):
         }
         lines = [f"{text} ({len(r)}): {', '.join(r)}" for text, r in rooms.items() if r]
         for invite in self.invites:
-            verdict = "to accept" if invite.allowed else "to decline ([matrix] allow)"
+            verdict = (
+                "to accept" if invite.allowed else "to decline ([matrix] allow, invite, rooms)"
+            )
             by = f" by {invite.inviter}" if invite.inviter else ""
             lines.append(f"invite into {invite.room_id}{by}: {verdict}")
         lines += [f"{text}: {number}" for text, number in counts.items() if number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, nullcontext
 
 import msgspec
@@ -12,35 +13,45 @@ from antiphon.adapter.matrix.answer import AnswerWriter, TextSlot
 from antiphon.adapter.matrix.beside import beside
 from antiphon.adapter.matrix.debts import Debtor
 from antiphon.adapter.matrix.delivery import Delivery, RoomRefusedError
-from antiphon.adapter.matrix.journal import debts, outbox, rooms, turns
+from antiphon.adapter.matrix.journal import debts, outbox, rooms, turns, usage
 from antiphon.adapter.matrix.journal.debts import Debt
+from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.turns import COMMAND, FIXED, NOTE, QUESTION, Turn
 from antiphon.adapter.matrix.metrics import Metrics
 from antiphon.adapter.matrix.redactor import Redactor
-from antiphon.adapter.matrix.replies import CommandReplies, place_of
+from antiphon.adapter.matrix.replies import CommandReplies, Effect, place_of
 from antiphon.adapter.matrix.typing_notice import TypingNotices
+from antiphon.adapter.matrix.usage_clerk import UsageClerk
 from antiphon.clock import Clock
+from antiphon.core.chat_settings import ChatSettings
 from antiphon.core.ids import UserId, run_id
 from antiphon.core.model import Said, TurnState
 from antiphon.core.pacing import EditPacer, SendClass
-from antiphon.core.render.answer import error_id, failed, finished, stopped
+from antiphon.core.people import UsageEntry
+from antiphon.core.render.answer import Parts, error_id, failed, finished, stopped, with_tools
 from antiphon.core.render.split import split
+from antiphon.core.render.tools import with_results
 from antiphon.crash import crash_point
 from antiphon.errors import AgentRefusedError, PlatformError
-from antiphon.sdk.interface import Platform, Progress, Run
+from antiphon.sdk.interface import Outcome, Platform, Progress, Run, Usage
 from antiphon.telemetry import logger
 
 
 class Ending(msgspec.Struct, frozen=True):
     """What a turn's answer is to be. `parts` None: nothing is said (cancelled before a word).
-    `abandoned`: the agent may still be at it and must be told to stop."""
+    `abandoned`: the agent may still be at it and must be told to stop. `usage`: what the run took;
+    `effect`: what becomes true with the answer, in the same transaction (`always`: even where the
+    turn was decided otherwise meanwhile)."""
 
     outcome: str
     parts: tuple[str, ...] | None
     notice: bool = False
     code: str | None = None
     abandoned: bool = False
+    usage: Usage | None = None
+    effect: Effect | None = None
+    always: bool = False
 
 
 class TurnRunner:
@@ -56,6 +67,7 @@ class TurnRunner:
         replies: CommandReplies,
         debtor: Debtor,
         redactor: Redactor,
+        clerk: UsageClerk,
         metrics: Metrics,
         clock: Clock,
         pacer: EditPacer,
@@ -68,10 +80,16 @@ class TurnRunner:
         self._replies = replies
         self._debtor = debtor
         self._redactor = redactor
+        self._clerk = clerk
         self._metrics = metrics
         self._clock = clock
         self._pacer = pacer
+        self._committed: Callable[[Committed], Awaitable[None]] | None = None
         self._log = logger("matrix.turn")
+
+    def on_committed(self, tell: Callable[[Committed], Awaitable[None]]) -> None:
+        """`tell` is given what a command has changed in other chats."""
+        self._committed = tell
 
     async def run(self, turn: Turn) -> None:
         """Brings an open turn to its end. What the platform or the room refuses ends the turn
@@ -101,20 +119,33 @@ class TurnRunner:
         if ending is None:
             return False  # decided elsewhere meanwhile: stopped, or the room was left
         crash_point("turn.before_freeze")
-        fixed = await self._journal.write(lambda c: self._fix(c, turn, writer, ending))
+        changed = Committed()
+        fixed = await self._journal.write(lambda c: self._fix(c, turn, writer, ending, changed))
         crash_point("turn.frozen")
+        if ending.usage is not None:
+            self._clerk.wake()
+        if ending.effect is not None and self._committed is not None:
+            await self._committed(changed)
         return fixed
 
     async def _ending(self, turn: Turn, writer: AnswerWriter) -> Ending | None:
         if turn.kind in (FIXED, NOTE):
             return Ending("success", split(turn.text), notice=True)
         if turn.kind == COMMAND:
-            return Ending("success", split(await self._replies.reply(turn)), notice=True)
+            reply = await self._replies.reply(turn)
+            return Ending(
+                "success",
+                split(reply.text),
+                notice=True,
+                effect=reply.effect,
+                always=reply.always,
+            )
         slot = TextSlot()
         run = await self._start(turn, writer)
         if run is None:
             return None
-        async with beside(writer.stream(slot)) as shown:
+        streamed = writer.stream(slot) if run.settings.streaming else slot.wait_closed()
+        async with beside(streamed) as shown:
             ending = await self._ask(turn, run, slot, shown, writer)
             slot.close()
         return ending
@@ -148,13 +179,19 @@ class TurnRunner:
             )
         if last.outcome is None:
             return Ending("cancelled", None, abandoned=True)
-        if last.outcome.kind == "error":
-            return self._error(turn, last.text, last.outcome.code, last.outcome.message)
-        if last.outcome.kind == "cancelled":
+        ending = self._ended(turn, run, last, last.outcome, writer)
+        return msgspec.structs.replace(ending, usage=last.outcome.usage)
+
+    def _ended(
+        self, turn: Turn, run: Run, last: Progress, outcome: Outcome, writer: AnswerWriter
+    ) -> Ending:
+        if outcome.kind == "error":
+            return self._error(turn, last.text, outcome.code, outcome.message)
+        if outcome.kind == "cancelled":
             if not last.text.strip() and not writer.begun:
                 return Ending("cancelled", None)
-            return Ending("cancelled", stopped(split(last.text)))
-        return Ending("success", finished(split(last.text)))
+            return Ending("cancelled", shown_with(stopped(split(last.text)), last, run.settings))
+        return Ending("success", shown_with(finished(split(last.text)), last, run.settings))
 
     async def _start(self, turn: Turn, writer: AnswerWriter) -> Run | None:
         """The run to ask for: the frozen one, or a new one, frozen before it is asked; None when
@@ -190,10 +227,22 @@ class TurnRunner:
         return Ending("error", parts, notice=True, code=code)
 
     def _fix(
-        self, connection: Connection, turn: Turn, writer: AnswerWriter, ending: Ending
+        self,
+        connection: Connection,
+        turn: Turn,
+        writer: AnswerWriter,
+        ending: Ending,
+        changed: Committed,
     ) -> bool:
         now = self._clock.now_ms()
         room_id = turn.lane.room_id
+        if ending.usage is not None:
+            usage.owe(connection, self._entry(turn, ending.usage, now))
+        if ending.effect is not None and (ending.always or is_current(connection, turn)):
+            taken, said = ending.effect(connection)
+            changed.merge(taken)
+            if said:
+                ending = msgspec.structs.replace(ending, parts=split(said))
         if ending.abandoned:
             self._owe_cancel(connection, turn, now)
             self._debtor.wake()
@@ -245,9 +294,38 @@ class TurnRunner:
         self._metrics.turns.labels("undeliverable").inc()
         self._log.warning("turn_undeliverable", turn=turn.turn_id, reason=reason)
 
+    @staticmethod
+    def _entry(turn: Turn, used: Usage, now: int) -> UsageEntry:
+        return UsageEntry(
+            run_id=run_id(turn.turn_id, turn.revision),
+            user_id=turn.sender,
+            room=turn.lane.room_id,
+            at_ms=now,
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            seconds=used.seconds,
+        )
+
     def _owe_cancel(self, connection: Connection, turn: Turn, now: int) -> None:
         """The agent must be told that the run, if it has it, is not waited for."""
         known = turns.get(connection, turn.turn_id)
         if known is not None and known.thread_id is not None:
             owed = Debt("cancel", known.thread_id, run_id(turn.turn_id, known.revision))
             debts.add(connection, owed, now)
+
+
+def shown_with(parts: Parts, last: Progress, settings: ChatSettings) -> Parts:
+    """The answer with what its settings want to see of the tools that it used."""
+    match settings.show_tools:
+        case "names":
+            return with_tools(parts, (tool.name for tool in last.tools))
+        case "results":
+            return with_results(parts, ((t.name, t.result, t.outcome) for t in last.tools))
+        case _:
+            return parts
+
+
+def is_current(connection: Connection, turn: Turn) -> bool:
+    """Whether the turn is still as it was when it was worked on."""
+    now = turns.get(connection, turn.turn_id)
+    return now is not None and (now.state, now.revision) == (turn.state, turn.revision)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.adapter.matrix import reconcile
+from antiphon.adapter.matrix.ageing import Ageing
 from antiphon.adapter.matrix.arrivals import Arrivals
 from antiphon.adapter.matrix.cipher import Cipher, NoCipher
 from antiphon.adapter.matrix.debts import Debtor
@@ -20,20 +21,26 @@ from antiphon.adapter.matrix.journal.journal import Journal, account_of
 from antiphon.adapter.matrix.lanes import Lanes
 from antiphon.adapter.matrix.late_keys import LateKeys
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.moderators import Moderators
 from antiphon.adapter.matrix.operate import Operations
 from antiphon.adapter.matrix.owed import owed
+from antiphon.adapter.matrix.policy import Policy, access_of
 from antiphon.adapter.matrix.redactor import Redactor
 from antiphon.adapter.matrix.replies import CommandReplies
 from antiphon.adapter.matrix.report import Report
+from antiphon.adapter.matrix.room_names import RoomNames
+from antiphon.adapter.matrix.rules_watch import RulesWatch
+from antiphon.adapter.matrix.run_slots import RunSlots
 from antiphon.adapter.matrix.runner import TurnRunner
+from antiphon.adapter.matrix.standing import Standing
 from antiphon.adapter.matrix.stopper import Stopper
 from antiphon.adapter.matrix.sync import SyncLoop
 from antiphon.adapter.matrix.sync_watch import SyncWatch
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.typing_notice import TypingNotices
 from antiphon.adapter.matrix.upgrades import Upgrades
+from antiphon.adapter.matrix.usage_clerk import UsageClerk
 from antiphon.clock import Clock
-from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import UserId
 from antiphon.core.pacing import EditPacer
@@ -68,19 +75,17 @@ async def serve(
     catching up (HomeserverUnreachableError then) and as many for the work. Gives what its start
     found, and with `until_idle` what is left."""
     log = logger("matrix")
-    allow = AllowList(matrix.allow)
-    admins = AllowList(matrix.admins, "[matrix] admins")
-    if allow.nobody:
-        log.warning("nobody_allowed", hint="set [matrix] allow: until then nobody is answered")
+    policy = Policy(access_of(matrix), matrix.display_name)
     metrics = Metrics()
     cipher = cipher or NoCipher()
     intake = Intake(
         me,
         device_id,
-        allow,
+        policy,
         STANDARD,
         answers_edits=matrix.answer_edits,
         decrypts=cipher.enabled,
+        breaks_loops=matrix.break_loops,
     )
     async with AsyncExitStack() as stack:
         url = database_url(matrix.database, state, JOURNAL)
@@ -95,17 +100,31 @@ async def serve(
         cipher.send_through(gate)
         delivery = Delivery(client, journal, gate, metrics, clock, watch, cipher)
         debtor = Debtor(platform, journal, clock)
+        clerk = UsageClerk(platform, journal, clock)
         redactor = Redactor(journal, delivery)
         stopper = Stopper(journal, delivery, debtor, clock)
+        names = RoomNames(client, journal, policy, matrix.rooms, clock)
+        rules = RulesWatch(platform, journal, policy, clock, names)
+        replies = CommandReplies(
+            me,
+            platform,
+            journal,
+            intake,
+            Moderators(client),
+            Standing(journal, policy, metrics, cipher, clock),
+            clock,
+            rules.refresh,
+        )
         runner = TurnRunner(
             me,
             platform,
             journal,
             delivery,
             TypingNotices(client, me, clock),
-            CommandReplies(me, platform, admins, STANDARD),
+            replies,
             debtor,
             redactor,
+            clerk,
             metrics,
             clock,
             EditPacer(matrix.edit_interval_s, matrix.max_edits),
@@ -116,10 +135,10 @@ async def serve(
             report.first_start = before.batches == 0
             report.cursor_lost = before.cursor_lost
         async with _until(stop) as group:
-            lanes = Lanes(group, journal, runner, metrics)
+            lanes = Lanes(group, journal, runner, metrics, RunSlots(matrix.max_running))
             upgrades = Upgrades(me, client, journal, platform, clock)
-            arrivals = Arrivals(me, client, journal, allow, intake, clock, upgrades, cipher)
-            late_keys = LateKeys(journal, cipher, intake, metrics, clock)
+            arrivals = Arrivals(me, client, journal, intake, rules, clock, upgrades, cipher)
+            late_keys = LateKeys(journal, cipher, intake, rules, metrics, clock)
             cipher.on_keys(late_keys.wake)
             cipher.on_standing(metrics.standing)
             dispatch = Dispatch(
@@ -131,31 +150,50 @@ async def serve(
                 late_keys=late_keys,
                 report=report,
             )
+            for part in (rules, runner, debtor):
+                part.on_committed(dispatch.committed)
             sync = SyncLoop(
-                me, client, journal, intake, metrics, clock, watch, dispatch.committed, cipher
+                me,
+                client,
+                journal,
+                intake,
+                metrics,
+                clock,
+                watch,
+                dispatch.committed,
+                cipher,
+                rules,
             )
             group.create_task(_meet(platform))
             if report.device_changed:
                 log.warning("device_changed", hint="what was sent is known from the rooms alone")
             log.info("started", user=me, device=device_id, operations=address)
+            await rules.begin()
+            if policy.access.nobody:
+                log.warning("nobody_allowed", hint="set [matrix] allow: until then nobody may talk")
             async with _homeserver_within(until_idle):
                 await sync.catch_up()
                 await reconcile.settle(client, journal, intake, clock, report, dispatch.committed)
             log.info("reconciled", **{what: n for what, n in report.counts().items() if n})
             metrics.reconciled(report.counts(), clock.now_ms() / 1000)
             crash_point("catchup.done")
+            now = await journal.read(account_of)
+            intake.caught_up(now.batches if now is not None else 0)
             await dispatch.open()
             workers: tuple[Coroutine[Any, Any, None], ...] = (
                 sync.run()
                 if until_idle is None
                 else _work_off(sync, journal, platform, report, until_idle),
                 debtor.run(),
+                clerk.run(),
+                rules.run(),
+                Ageing(journal, clock, matrix.keep_days).run(),
                 redactor.run(),
                 stopper.run(),
                 arrivals.run(dispatch.committed, lanes.wake_room),
                 late_keys.run(dispatch.committed),
                 cipher.run(),
-                _introduce(client, me, matrix.display_name),
+                _introduce(client, me, matrix.display_name, policy),
             )
             for worker in workers:
                 group.create_task(worker)
@@ -198,12 +236,13 @@ async def _meet(platform: Platform) -> None:
         logger("matrix").warning("agent_away", detail=health.detail)
 
 
-async def _introduce(client: MatrixClient, me: UserId, name: str) -> None:
-    """Sets the display name where the settings give one and it differs."""
-    if not name:
-        return
+async def _introduce(client: MatrixClient, me: UserId, name: str, policy: Policy) -> None:
+    """Sets the display name where the settings give one and it differs; the policy learns what we
+    are called."""
     try:
-        if await client.displayname(me) != name:
+        now = await client.displayname(me)
+        policy.display_name = name or now or ""
+        if name and now != name:
             await client.set_displayname(me, name)
     except HomeserverError as error:
         logger("matrix").warning("display_name_not_set", error=error.message)

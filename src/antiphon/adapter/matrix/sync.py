@@ -3,7 +3,8 @@ no response can stop it: what is malformed is skipped and reported."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -18,7 +19,7 @@ from antiphon.adapter.matrix.sync_watch import SyncWatch
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.adapter.matrix.transport.sync_response import SyncResponse
 from antiphon.clock import Clock
-from antiphon.core.ids import UserId
+from antiphon.core.ids import RoomId, UserId
 from antiphon.crash import crash_point
 from antiphon.errors import HomeserverUnreachableError, MatrixApiError, RateLimitedError
 from antiphon.telemetry import logger
@@ -34,6 +35,7 @@ _TIMELINE_TYPES = [
     "m.room.encryption",
     "m.room.redaction",
     "m.room.tombstone",
+    "m.room.canonical_alias",
     "m.key.verification.*",
 ]
 
@@ -49,7 +51,12 @@ def sync_filter(limit: int) -> str:
                 "ephemeral": {"types": []},
                 "account_data": {"types": []},
                 "state": {
-                    "types": ["m.room.encryption", "m.room.member", "m.room.tombstone"],
+                    "types": [
+                        "m.room.encryption",
+                        "m.room.member",
+                        "m.room.tombstone",
+                        "m.room.canonical_alias",
+                    ],
                     "lazy_load_members": True,
                 },
                 "timeline": {
@@ -60,6 +67,18 @@ def sync_filter(limit: int) -> str:
             },
         }
     ).decode()
+
+
+class Looks(Protocol):
+    """Sees to it that what is journalled is decided by what applies now."""
+
+    async def look(
+        self,
+        asked: Iterable[tuple[RoomId, UserId]] = (),
+        claims: Mapping[RoomId, str] | None = None,
+    ) -> None:
+        """Before it is journalled: who has said something where, and what rooms call themselves."""
+        ...
 
 
 class SyncLoop:
@@ -76,6 +95,7 @@ class SyncLoop:
         watch: SyncWatch,
         committed: Callable[[Committed], Awaitable[None]],
         cipher: Cipher,
+        rules: Looks,
     ):
         self._me = me
         self._client = client
@@ -86,6 +106,7 @@ class SyncLoop:
         self._watch = watch
         self._committed = committed
         self._cipher = cipher
+        self._rules = rules
         self._first_filter = sync_filter(1)
         self._filter = sync_filter(50)
         self._log = logger("matrix.sync")
@@ -157,6 +178,10 @@ class SyncLoop:
         # and may hold the keys of what was said.
         await self._cipher.received(response)
         batch = await self._decrypted(digest(response, since, self._me))
+        await self._rules.look(
+            ((news.room_id, UserId(e.sender)) for news in batch.rooms for e in news.events),
+            {news.room_id: news.alias for news in batch.rooms if news.alias},
+        )
         committed = await self._journal.write(
             lambda c: inbound.commit_batch(c, batch, self._intake, self._clock.now_ms())
         )

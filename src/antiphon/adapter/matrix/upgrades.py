@@ -3,12 +3,16 @@ comes from. A tombstone alone proves nothing: anyone who may write it can name a
 
 from __future__ import annotations
 
+import msgspec
+
 from antiphon.adapter.matrix.journal import rooms
 from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.policy import SURFACE
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
 from antiphon.core.ids import RoomId, UserId
 from antiphon.core.model import Place
+from antiphon.crash import crash_point
 from antiphon.errors import MatrixApiError
 from antiphon.sdk.interface import Platform
 from antiphon.telemetry import logger
@@ -54,16 +58,23 @@ class Upgrades:
     async def _decide(self, upgrade: rooms.Upgrade) -> None:
         proven = await self._names_as_predecessor(upgrade.successor, upgrade.room_id)
         if proven:
-            await self._platform.move_chat(
-                Place("matrix", self._me, upgrade.room_id),
-                Place("matrix", self._me, upgrade.successor),
-            )
+            await self._move(upgrade)
             self._log.info("upgrade_followed", room=upgrade.room_id, to=upgrade.successor)
         else:
             self._log.warning("upgrade_refused", room=upgrade.room_id, names=upgrade.successor)
         await self._journal.write(
             lambda c: rooms.set_followed(c, upgrade.room_id, "done" if proven else "refused")
         )
+
+    async def _move(self, upgrade: rooms.Upgrade) -> None:
+        """Every chat of the room moves: the room's own, each thread's, each person's."""
+        room = Place(SURFACE, self._me, upgrade.room_id)
+        # The room itself even where it has no chat: what is set for it goes along.
+        places = [chat.place for chat in await self._platform.chats(self._me)]
+        for place in (room, *(p for p in places if p.room == upgrade.room_id and p != room)):
+            moved = msgspec.structs.replace(place, room=upgrade.successor)
+            await self._platform.move_chat(place, moved)
+            crash_point("upgrade.moved")
 
     async def _names_as_predecessor(self, room_id: RoomId, predecessor: RoomId) -> bool:
         try:

@@ -16,14 +16,14 @@ from antiphon.adapter.matrix.journal.schema import forgotten, metadata
 from antiphon.adapter.matrix.journal.turns import Turn
 from antiphon.adapter.matrix.owed import owed
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import RoomId, ThreadId, UserId
+from antiphon.testing.policies import policy_of
 
 ME = UserId("@bot:hs")
 ROOM, OTHER = RoomId("!room"), RoomId("!other")
 THREAD = ThreadId("thread-of-room-1")
-INTAKE = Intake(ME, "DEV", AllowList(["@*:hs"]), STANDARD)
+INTAKE = Intake(ME, "DEV", policy_of(["@*:hs"]), STANDARD)
 
 
 @pytest.fixture

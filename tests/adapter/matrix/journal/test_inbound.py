@@ -13,15 +13,15 @@ from antiphon.adapter.matrix.journal import debts, inbound, rooms, turns
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.schema import account
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import RoomId, ThreadId, UserId
 from antiphon.core.model import TurnState
 from antiphon.errors import LeaseLostError, StateError
+from antiphon.testing.policies import policy_of
 
 ME = UserId("@bot:hs")
 ROOM = RoomId("!room")
-INTAKE = Intake(ME, "DEV", AllowList(["@*:hs"]), STANDARD)
+INTAKE = Intake(ME, "DEV", policy_of(["@*:hs"]), STANDARD)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_a_limited_first_look_into_a_room_reads_back_to_our_arrival(
 async def test_strangers_and_notices_become_no_turn_and_leave_no_row(journal: Journal) -> None:
     await joined(journal)
     committed = await commit(journal, batch(news(said("$x", sender="@eve:evil"))))
-    assert [skip.reason for skip in committed.skipped] == ["the sender is not in matrix.allow"]
+    assert [skip.reason for skip in committed.skipped] == ["the sender may not talk"]
     assert await journal.read(lambda c: inbound.known(c, ["$x"])) == frozenset()
 
 

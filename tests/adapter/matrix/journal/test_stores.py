@@ -11,7 +11,18 @@ from sqlalchemy import Connection, insert, select, update
 
 from antiphon.adapter.matrix.digest import Batch, Invite, RoomNews
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import debts, inbound, outbox, own, rooms, turns, unreadable
+from antiphon.adapter.matrix.journal import (
+    debts,
+    inbound,
+    outbox,
+    own,
+    rooms,
+    ruling,
+    sight,
+    turns,
+    unreadable,
+    usage,
+)
 from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.journal import Account, Journal, account_of
 from antiphon.adapter.matrix.journal.outbox import Entry
@@ -20,16 +31,19 @@ from antiphon.adapter.matrix.journal.schema import account, forgotten, metadata
 from antiphon.adapter.matrix.journal.turns import Lane, Turn
 from antiphon.adapter.matrix.owed import owed
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import EventId, RoomId, RunId, ThreadId, TurnId, TxnId, UserId
+from antiphon.core.loops import Quiet
 from antiphon.core.model import TurnState
+from antiphon.core.people import UsageEntry
+from antiphon.core.rules import Rules
 from antiphon.errors import LeaseLostError
+from antiphon.testing.policies import policy_of
 
 ME = UserId("@bot:hs")
 ROOM = RoomId("!room")
 OTHER = RoomId("!other")
-INTAKE = Intake(ME, "DEV", AllowList(["@*:hs"]), STANDARD)
+INTAKE = Intake(ME, "DEV", policy_of(["@*:hs"]), STANDARD)
 
 
 @pytest.fixture
@@ -102,6 +116,10 @@ def fill(connection: Connection) -> None:
     )
     debts.add(connection, Debt("cancel", ThreadId("thread"), RunId("run")), 1)
     connection.execute(insert(forgotten).values(room_id=ROOM, unread=False))
+    ruling.keep(connection, Rules("1"), 1)
+    sight.keep_quiet(connection, Lane(ROOM), Quiet((UserId("@robot:hs"),), 1))
+    sight.note_asking(connection, TurnId("turn1"), 1, ROOM, UserId("@ada:hs"), 1)
+    usage.owe(connection, UsageEntry(RunId("run"), UserId("@ada:hs"), ROOM, 1))
     assert unreadable.add(connection, ROOM, said("$s"), "session", 9, 1)
 
 

@@ -14,13 +14,13 @@ from antiphon.adapter.matrix.journal import inbound, rooms, turns, unreadable
 from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.transport.events import Event
-from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import RoomId, UserId
+from antiphon.testing.policies import policy_of
 
 ME = UserId("@bot:hs")
 ROOM = RoomId("!room")
-INTAKE = Intake(ME, "DEV", AllowList(["@ada:hs"]), STANDARD, decrypts=True)
+INTAKE = Intake(ME, "DEV", policy_of(["@ada:hs"]), STANDARD, decrypts=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from antiphon.adapter.matrix.doctor.finding import Finding, failure, ok, warning
 from antiphon.adapter.matrix.doctor.patient import Patient
+from antiphon.adapter.matrix.policy import access_of
 from antiphon.adapter.matrix.transport import address
 from antiphon.core.access import AllowList
 
@@ -39,8 +40,7 @@ def allow(patient: Patient) -> Finding:
     """Who is answered. Raises SettingsError for a pattern that is none."""
     matrix = patient.matrix
     allowed = AllowList(matrix.allow)
-    AllowList(matrix.admins, "[matrix] admins")
-    if allowed.nobody:
+    if access_of(matrix).nobody:
         return warning(
             "allow",
             "[matrix] allow is empty: nobody is answered, and every invite is declined",

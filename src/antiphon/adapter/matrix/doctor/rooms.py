@@ -6,15 +6,16 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection
 
-from antiphon.adapter.matrix.digest import Invite, digest
+from antiphon.adapter.matrix.digest import digest
 from antiphon.adapter.matrix.doctor.finding import Finding, ok, warning
 from antiphon.adapter.matrix.doctor.patient import Patient
-from antiphon.adapter.matrix.journal import rooms
+from antiphon.adapter.matrix.journal import rooms, ruling
 from antiphon.adapter.matrix.journal.journal import MIGRATIONS
-from antiphon.adapter.matrix.preview import INVITES_ALONE
+from antiphon.adapter.matrix.journal.ruling import Known
+from antiphon.adapter.matrix.policy import access_of
+from antiphon.adapter.matrix.preview import INVITES_ALONE, may_lead
 from antiphon.adapter.matrix.reconcile import differences
 from antiphon.adapter.matrix.transport.client import MatrixClient
-from antiphon.core.access import AllowList
 from antiphon.core.ids import RoomId, UserId
 from antiphon.db.peek import peek
 
@@ -46,19 +47,22 @@ async def look(patient: Patient, client: MatrixClient, me: UserId) -> Drift:
         timeout_ms=patient.clock.now_ms() % 30_000,
         set_presence="offline",
     )
-    allowed = AllowList(patient.matrix.allow)
+    access = access_of(patient.matrix)
 
-    def compare(connection: Connection) -> tuple[int, int, int]:
+    def compare(connection: Connection) -> tuple[int, int, int, Known | None]:
         adopt, close = differences(connection, joined)
-        return len(adopt), len(close), len(rooms.encrypted(connection) & joined)
+        encrypted = len(rooms.encrypted(connection) & joined)
+        return len(adopt), len(close), encrypted, ruling.kept(connection)
 
     held = await peek(patient.journal_url, MIGRATIONS, compare)
-    adopt, close, encrypted = held or (None, None, 0)
+    adopt, close, encrypted, known = held or (None, None, 0, None)
+    if known is not None:
+        access = access.with_grants(known.rules.grants, fresh=known.rules.fresh)
     return Drift(
         joined=len(joined),
         adopt=adopt,
         close=close,
-        invites=tuple(_may(allowed, invite) for invite in digest(response, None, me).invites),
+        invites=tuple(may_lead(access, invite) for invite in digest(response, None, me).invites),
         encrypted=encrypted,
     )
 
@@ -89,7 +93,3 @@ def drift(found: Drift, adapter: int | None) -> Finding:
         )
         return warning("rooms", detail, todo)
     return warning("rooms", detail, RECONCILE)
-
-
-def _may(allowed: AllowList, invite: Invite) -> bool:
-    return invite.inviter is not None and allowed.allows(invite.inviter)

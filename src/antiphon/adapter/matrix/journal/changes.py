@@ -19,8 +19,7 @@ def happen(
     connection: Connection, turn: Turn, happening: Happening, device_id: str, now_ms: int
 ) -> Change | None:
     """Applies `happening` to a turn as it stands in this transaction; what was changed, or None."""
-    facts = Facts(turn.state, turn.kind == QUESTION, asked=turn.run is not None)
-    change = decide(facts, happening)
+    change = foresee(turn, happening)
     if change is None:
         return None
     values: dict[str, object] = {"state": str(change.state)}
@@ -54,6 +53,13 @@ def happen(
             if not event.redacted:
                 owe_redaction(connection, turn, event.event_id, device_id, now_ms)
     return change
+
+
+def foresee(turn: Turn, happening: Happening) -> Change | None:
+    """What `happening` would make of the turn."""
+    # The thread outlives the frozen run, which goes with the text of what is long over.
+    facts = Facts(turn.state, turn.kind == QUESTION, asked=turn.thread_id is not None)
+    return decide(facts, happening)
 
 
 def owe_redaction(

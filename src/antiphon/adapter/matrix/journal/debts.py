@@ -1,4 +1,4 @@
-"""What is owed to the agent (cancel, withdraw, forget): durable until it has confirmed."""
+"""What is owed to the agent (cancel, withdraw, forget, erase): durable until it has confirmed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from sqlalchemy import Connection, delete, insert, select
 from antiphon.adapter.matrix.journal.schema import debt
 from antiphon.core.ids import RunId, ThreadId
 
+PERSON = "person"
+"""The kind of a debt to whoever keeps users: they asked to be forgotten. Its `thread_id` is the id
+of that request, its `run_id` who they are."""
+
 
 class Debt(msgspec.Struct, frozen=True):
-    """One thing that the agent must still be told. `run_id` is empty for `forget`."""
+    """One thing that the agent must still be told. `run_id` is empty for `forget`, and for `erase`
+    the author whose words must go."""
 
     kind: str
     thread_id: ThreadId

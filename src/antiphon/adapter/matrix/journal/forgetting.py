@@ -14,12 +14,14 @@ from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from antiphon.adapter.matrix.journal import changes, debts, rooms, turns
 from antiphon.adapter.matrix.journal.debts import Debt
 from antiphon.adapter.matrix.journal.schema import (
+    asking,
     debt,
     forgotten,
     gap,
     inbound,
     outbox,
     own_event,
+    quiet,
     room,
     turn,
     unreadable,
@@ -146,7 +148,7 @@ def adopt(connection: Connection, device_id: str, now_ms: int) -> list[RoomId]:
 def _empty(connection: Connection, room_id: RoomId, device_id: str, now_ms: int) -> None:
     for open_turn in turns.open_in_room(connection, room_id):
         changes.happen(connection, open_turn, RoomLeft(), device_id, now_ms)
-    for table in _OF_ROOMS.values():
+    for table in (*_OF_ROOMS.values(), asking, quiet):
         connection.execute(delete(table).where(table.c.room_id == room_id))
     connection.execute(
         update(inbound)

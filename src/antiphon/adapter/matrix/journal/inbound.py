@@ -75,12 +75,14 @@ def commit_batch(connection: Connection, batch: Batch, intake: Intake, now_ms: i
         rooms.set_membership(
             connection, invite.room_id, "invite", now_ms, inviter=invite.inviter or ""
         )
+        rooms.told(connection, invite.room_id, alias=invite.alias)
         result.invited = True
     for room_id in batch.left:
         close_room(connection, room_id, intake, now_ms, result)
     # A room that a first sync leaves out is not closed for that: the answer can be an old one.
     # Reconciliation asks the homeserver for our rooms.
-    for news in batch.rooms:
+    # A room that was replaced comes before the one that replaces it, so that this is known there.
+    for news in sorted(batch.rooms, key=lambda news: news.successor is None):
         try:
             with connection.begin_nested():
                 _room(connection, news, batch.since, number, intake, now_ms, result)
@@ -125,8 +127,9 @@ def _room(
         result.adopted.append(room_id)
     if news.encrypted:
         rooms.set_encrypted(connection, room_id)
+    rooms.told(connection, room_id, news.members, news.alias)
     if news.successor is not None and news.upgraded_by is not None:
-        allowed = intake.allows(news.upgraded_by)
+        allowed = intake.may_lead(news.upgraded_by, news.successor)
         if rooms.set_successor(connection, room_id, news.successor, allowed=allowed):
             result.upgraded.append(room_id)
     seen = rooms.seen(connection, room_id)
@@ -139,9 +142,10 @@ def _room(
     base = number * BATCH_SPAN + TIMELINE_START
     placed = [(base + i, event) for i, event in enumerate(news.events) if i >= view.start]
     if _has_gap(connection, room_id):
-        _keep_waiting(connection, room_id, placed)
+        _keep_waiting(connection, room_id, placed, now_ms)
     else:
-        _take(connection, room_id, placed, intake, now_ms, result)
+        live = intake.is_live(number)
+        _take(connection, room_id, placed, intake, now_ms, result, live=live)
 
 
 class _View(msgspec.Struct, frozen=True):
@@ -211,9 +215,8 @@ def close_gap(
         delete(gap).where(gap.c.room_id == closed.room_id, gap.c.batch == closed.batch)
     )
     base = closed.batch * BATCH_SPAN + TIMELINE_START - len(found)
-    _keep_waiting(
-        connection, closed.room_id, [(base + index, event) for index, event in enumerate(found)]
-    )
+    placed = [(base + index, event) for index, event in enumerate(found)]
+    _keep_waiting(connection, closed.room_id, placed, now_ms)
     if not _has_gap(connection, closed.room_id):
         result.caught_up.append(closed.room_id)
         rows = connection.execute(
@@ -222,7 +225,8 @@ def close_gap(
             .order_by(inbound.c.pos)
         )
         waiting = [(row.pos, msgspec.json.decode(row.event, type=Event)) for row in rows]
-        _take(connection, closed.room_id, waiting, intake, now_ms, result)
+        live = intake.is_live(closed.batch)
+        _take(connection, closed.room_id, waiting, intake, now_ms, result, live=live)
     return result
 
 
@@ -278,7 +282,7 @@ def _has_gap(connection: Connection, room_id: RoomId) -> bool:
 
 
 def _keep_waiting(
-    connection: Connection, room_id: RoomId, placed: Sequence[tuple[int, Event]]
+    connection: Connection, room_id: RoomId, placed: Sequence[tuple[int, Event]], now_ms: int
 ) -> None:
     for pos, event in placed:
         if event.event_id in known(connection, [event.event_id]):
@@ -300,6 +304,7 @@ def _keep_waiting(
                     pos=pos,
                     state="pending",
                     event=msgspec.json.encode(event).decode(),
+                    at_ms=now_ms,
                 )
             )
 
@@ -311,15 +316,17 @@ def _take(
     intake: Intake,
     now_ms: int,
     result: Committed,
+    *,
+    live: bool = True,
 ) -> None:
     """Takes events in order. One that breaks our own code (or is no data for the database) is
     left out and reported; it stops neither the others nor the sync."""
     try:
-        result.merge(_taken(connection, room_id, placed, intake, now_ms))
+        result.merge(_taken(connection, room_id, placed, intake, now_ms, live))
     except POISON:
         for pos, event in placed:
             try:
-                result.merge(_taken(connection, room_id, [(pos, event)], intake, now_ms))
+                result.merge(_taken(connection, room_id, [(pos, event)], intake, now_ms, live))
             except POISON as error:
                 result.poisoned.append((room_id, f"{type(error).__name__}: {error}"[:300]))
                 connection.execute(
@@ -335,12 +342,21 @@ def _taken(
     placed: Sequence[tuple[int, Event]],
     intake: Intake,
     now_ms: int,
+    live: bool,
 ) -> Taken:
     """What these events change, all of it or (where one raises) nothing."""
     result = Taken()
     with connection.begin_nested():
         encrypted = rooms.is_encrypted(connection, room_id)
-        taker = Taker(connection, room_id, intake, now_ms, encrypted=encrypted, result=result)
+        taker = Taker(
+            connection,
+            room_id,
+            intake,
+            now_ms,
+            encrypted=encrypted,
+            live=live,
+            result=result,
+        )
         for pos, event in placed:
             taker.take(event, pos)
     return result

@@ -71,6 +71,26 @@ def set_encrypted(connection: Connection, room_id: RoomId) -> None:
     connection.execute(update(room).where(room.c.room_id == room_id).values(encrypted=True))
 
 
+def told(
+    connection: Connection, room_id: RoomId, members: int | None = None, alias: str | None = None
+) -> None:
+    """What was said of a room (None: nothing new): how many have joined it, what it is called."""
+    values: dict[str, object] = {}
+    if members is not None:
+        values["members"] = members
+    if alias is not None:
+        values["alias"] = alias or None
+    if values:
+        connection.execute(update(room).where(room.c.room_id == room_id).values(**values))
+
+
+def alias(connection: Connection, room_id: RoomId) -> str | None:
+    """What the room calls itself."""
+    return connection.execute(
+        select(room.c.alias).where(room.c.room_id == room_id)
+    ).scalar_one_or_none()
+
+
 def seen(connection: Connection, room_id: RoomId) -> EventId | None:
     """The newest event of the room's timeline that was journalled."""
     value = connection.execute(

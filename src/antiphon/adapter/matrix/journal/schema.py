@@ -32,6 +32,8 @@ room = Table(
     Column("seen", Text),  # the newest event of its timeline that we have journalled
     Column("successor", Text),  # the room that its tombstone names
     Column("followed", Text),  # owed, done, refused: whether the chat moved to the successor
+    Column("members", Integer),  # who has joined it, we too, as last told; empty: never told
+    Column("alias", Text),  # what it calls itself; only the homeserver's directory proves it
     Index("room_successor", "successor"),
 )
 
@@ -43,7 +45,9 @@ inbound = Table(
     Column("pos", BigInteger, nullable=False),
     Column("state", Text, nullable=False),  # pending (waits for a gap), unreadable, taken, ignored
     Column("event", Text, nullable=False),  # the event as JSON while pending, else empty
+    Column("at_ms", BigInteger, nullable=False, server_default="0"),  # when it was settled
     Index("inbound_room_pos", "room_id", "pos"),
+    Index("inbound_time", "at_ms"),
 )
 
 own_event = Table(
@@ -96,6 +100,7 @@ turn = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
     Index("turn_state", "state"),
+    Index("turn_ended", "ended_ms"),
     Index("turn_room_pos", "room_id", "pos"),
 )
 
@@ -142,8 +147,55 @@ forgotten = Table(
 debt = Table(
     "debt",
     metadata,
-    Column("kind", Text, primary_key=True),  # cancel, withdraw, forget
+    Column("kind", Text, primary_key=True),  # cancel, withdraw, forget, erase
     Column("thread_id", Text, primary_key=True),
-    Column("run_id", Text, primary_key=True),  # empty for forget
+    Column("run_id", Text, primary_key=True),  # empty for forget; erase: whose words
     Column("created_ms", BigInteger, nullable=False),
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    # What was last known of roles and settings, for a start at which nobody can be asked.
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("snapshot", Text, nullable=False),  # core.rules.Rules as JSON
+    Column("narrowest", Text, nullable=False),  # room (empty: all) to its narrowest isolation
+    Column("known_ms", BigInteger, nullable=False),  # when they were known to be the newest
+)
+
+asking = Table(
+    "asking",
+    metadata,
+    # When the agent was to be asked what: counted by the limits, gone after a while.
+    Column("turn_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("room_id", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("asking_time", "at_ms"),
+)
+
+quiet = Table(
+    "quiet",
+    metadata,
+    # Loops of bots that were broken, by chat: core.loops.Quiet.
+    Column("room_id", Text, primary_key=True),
+    Column("place_thread", Text, primary_key=True),
+    Column("place_user", Text, primary_key=True),
+    Column("senders", Text, nullable=False),  # JSON
+    Column("until_ms", BigInteger, nullable=False),
+    Column("times", Integer, nullable=False),
+)
+
+usage_owed = Table(
+    "usage_owed",
+    metadata,
+    # What runs used, until whoever counts it has it.
+    Column("run_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("room_id", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("took_ms", BigInteger, nullable=False),
 )

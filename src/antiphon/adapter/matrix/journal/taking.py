@@ -14,6 +14,7 @@ from antiphon.adapter.matrix.intake import Intake
 from antiphon.adapter.matrix.journal import changes, outbox, own, stopping, turns, unreadable
 from antiphon.adapter.matrix.journal.own import OwnEvent
 from antiphon.adapter.matrix.journal.schema import inbound
+from antiphon.adapter.matrix.journal.sight import Sight, keep_quiet, note_asking
 from antiphon.adapter.matrix.journal.turns import IMMEDIATE, QUESTION, Lane, Turn
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.core.ids import EventId, RoomId, TurnId, TxnId, final_txn, root_txn, turn_id
@@ -72,6 +73,7 @@ class Taker:
         now_ms: int,
         *,
         encrypted: bool,
+        live: bool,
         result: Taken,
     ):
         self._connection = connection
@@ -79,7 +81,9 @@ class Taker:
         self._intake = intake
         self._now_ms = now_ms
         self._encrypted = encrypted
+        self._live = live
         self._result = result
+        self._sight = Sight(connection, room_id)
 
     def take(self, event: Event, pos: int) -> None:
         """Takes one event; a second time it changes nothing."""
@@ -94,27 +98,54 @@ class Taker:
                 self._redaction(reading, pos)
         elif isinstance(reading, Edited):
             if self._settled(event, pos):
-                self._edit(reading)
+                self._edit(reading, pos)
         else:
             taken = self._intake.take(
-                self._room_id, reading, pos, self._now_ms, encrypted=self._encrypted
+                self._sight,
+                reading,
+                pos,
+                self._now_ms,
+                encrypted=self._encrypted,
+                live=self._live,
             )
-            if taken.turn is None:
+            if taken.turn is None and not taken.settled:
                 if event.sender == self._intake.me and event.transaction_id is not None:
                     sent = TxnId(event.transaction_id)
                     outbox.sent(self._connection, sent, EventId(event.event_id))
                 self._settled(event, pos, waited_only=True)
                 self._skip(event, taken.reason, expected=taken.expected)
-            elif self._settled(event, pos) and turns.add(self._connection, taken.turn):
-                self._result.queued.append(taken.turn)
-                if taken.turn.kind == IMMEDIATE:
-                    self._stop(taken.turn)
-                self.settle(taken.turn.turn_id)
+            elif self._settled(event, pos):
+                if taken.reason:
+                    self._skip(event, taken.reason, expected=taken.expected)
+                if taken.quiet is not None and taken.lane is not None:
+                    keep_quiet(self._connection, taken.lane, taken.quiet)
+                if taken.turn is not None:
+                    self._queue(taken.turn)
+
+    def _queue(self, turn: Turn) -> None:
+        if not turns.add(self._connection, turn):
+            return
+        self._result.queued.append(turn)
+        if turn.kind == QUESTION:
+            self._count(turn)
+        if turn.kind == IMMEDIATE:
+            self._stop(turn)
+        self.settle(turn.turn_id)
+
+    def _count(self, turn: Turn) -> None:
+        note_asking(
+            self._connection,
+            turn.turn_id,
+            turn.revision,
+            self._room_id,
+            turn.sender,
+            self._now_ms,
+        )
 
     def _wait_for_key(self, event: Event, reading: Unreadable, pos: int) -> None:
         """What nobody allowed has said is no debt."""
-        if not self._intake.allows(reading.sender):
-            self._skip(event, "the sender is not in matrix.allow", expected=True)
+        if not self._intake.listens(self._room_id, reading.sender):
+            self._skip(event, "the sender may not talk", expected=True)
         elif unreadable.add(
             self._connection, self._room_id, event, reading.session_id, pos, self._now_ms
         ):
@@ -241,16 +272,25 @@ class Taker:
         own.add(self._connection, event)
         return event
 
-    def _edit(self, edit: Edited) -> None:
+    def _edit(self, edit: Edited, pos: int) -> None:
         turn = self._turn_of(edit.target)
         if turn is None or turn.sender != edit.sender:
             return
+        if not turn.text or not self._intake.listens(self._room_id, edit.sender):
+            return  # without its text it is too old to be asked again
         again = self._intake.answers_edits
         if turn.text == edit.text or not self._intake.is_talk(edit.text):
             return
-        if self._happen(turn, QuestionEdited(edit.text, again=again)) is not None:
+        happening = QuestionEdited(edit.text, again=again)
+        if changes.foresee(turn, happening) is None:
+            return
+        over = self._intake.over_limit(self._sight, turn.sender, self._now_ms, live=self._live)
+        if over is not None and over.limit != "queued_turns":
+            self._queue(self._intake.limit_note(turn, over, pos, self._now_ms))
+        elif self._happen(turn, happening) is not None:
             fresh = turns.get(self._connection, turn.turn_id)
             assert fresh is not None
+            self._count(fresh)
             self._result.queued.append(fresh)
 
     def _stop(self, command: Turn) -> None:
@@ -287,7 +327,7 @@ class Taker:
                 inbound.c.event_id == event.event_id,
                 inbound.c.state.in_(("pending", unreadable.STATE)),
             )
-            .values(state="taken", event="", pos=pos)
+            .values(state="taken", event="", pos=pos, at_ms=self._now_ms)
         ).rowcount
         if waited or waited_only:
             return True
@@ -298,7 +338,12 @@ class Taker:
             return False
         self._connection.execute(
             insert(inbound).values(
-                event_id=event.event_id, room_id=self._room_id, pos=pos, state="taken", event=""
+                event_id=event.event_id,
+                room_id=self._room_id,
+                pos=pos,
+                state="taken",
+                event="",
+                at_ms=self._now_ms,
             )
         )
         return True

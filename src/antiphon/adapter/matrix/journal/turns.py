@@ -82,7 +82,7 @@ def add(connection: Connection, new: Turn) -> bool:
 def get(connection: Connection, turn_id: TurnId) -> Turn | None:
     """The turn of this id."""
     row = connection.execute(select(table).where(table.c.turn_id == turn_id)).first()
-    return None if row is None else _turn(row)
+    return None if row is None else as_turn(row)
 
 
 def open_lanes(connection: Connection, room_id: RoomId | None = None) -> tuple[Lane, ...]:
@@ -105,11 +105,11 @@ def next_open(connection: Connection, lane: Lane) -> Turn | None:
         return None
     row = connection.execute(
         select(table)
-        .where(_in_lane(lane), table.c.state.in_(OPEN), table.c.kind != IMMEDIATE)
+        .where(in_lane(lane), table.c.state.in_(OPEN), table.c.kind != IMMEDIATE)
         .order_by(table.c.pos)
         .limit(1)
     ).first()
-    return None if row is None else _turn(row)
+    return None if row is None else as_turn(row)
 
 
 def _is_held(connection: Connection, room_id: RoomId) -> bool:
@@ -129,7 +129,7 @@ def open_immediate(connection: Connection) -> tuple[Turn, ...]:
         .where(table.c.state.in_(OPEN), table.c.kind == IMMEDIATE)
         .order_by(table.c.pos)
     )
-    return tuple(_turn(row) for row in rows)
+    return tuple(as_turn(row) for row in rows)
 
 
 def count_by_state(connection: Connection) -> dict[TurnState, int]:
@@ -144,10 +144,10 @@ def open_in_lane(connection: Connection, lane: Lane, before: int) -> tuple[Turn,
     """The lane's open turns that came before position `before`, oldest first."""
     rows = connection.execute(
         select(table)
-        .where(_in_lane(lane), table.c.state.in_(OPEN), table.c.pos < before)
+        .where(in_lane(lane), table.c.state.in_(OPEN), table.c.pos < before)
         .order_by(table.c.pos)
     )
-    return tuple(_turn(row) for row in rows)
+    return tuple(as_turn(row) for row in rows)
 
 
 def open_in_room(connection: Connection, room_id: RoomId) -> tuple[Turn, ...]:
@@ -157,7 +157,7 @@ def open_in_room(connection: Connection, room_id: RoomId) -> tuple[Turn, ...]:
         .where(table.c.room_id == room_id, table.c.state.in_(OPEN))
         .order_by(table.c.pos)
     )
-    return tuple(_turn(row) for row in rows)
+    return tuple(as_turn(row) for row in rows)
 
 
 def start(
@@ -238,7 +238,8 @@ def _move(
     return changed.rowcount == 1
 
 
-def _in_lane(lane: Lane) -> ColumnElement[bool]:
+def in_lane(lane: Lane) -> ColumnElement[bool]:
+    """Which turns are the lane's."""
     return and_(
         table.c.room_id == lane.room_id,
         table.c.place_thread == lane.place_thread,
@@ -246,7 +247,8 @@ def _in_lane(lane: Lane) -> ColumnElement[bool]:
     )
 
 
-def _turn(row: Row[tuple[object, ...]]) -> Turn:
+def as_turn(row: Row[tuple[object, ...]]) -> Turn:
+    """A row of the table."""
     return Turn(
         turn_id=TurnId(row.turn_id),
         lane=Lane(RoomId(row.room_id), row.place_thread, row.place_user),

@@ -35,7 +35,7 @@ def add(
     ).first()
     if row is not None and row.state != "pending":
         return False
-    values = {"room_id": room_id, "pos": pos, "state": STATE, "event": ""}
+    values = {"room_id": room_id, "pos": pos, "state": STATE, "event": "", "at_ms": now_ms}
     if row is None:
         connection.execute(insert(inbound).values(event_id=event.event_id, **values))
     else:

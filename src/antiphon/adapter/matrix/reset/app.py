@@ -14,10 +14,11 @@ from antiphon.adapter.matrix import reconcile
 from antiphon.adapter.matrix.app import SURFACE, known_account
 from antiphon.adapter.matrix.ciphers import KEY_FILES, cipher_of
 from antiphon.adapter.matrix.intake import Intake
-from antiphon.adapter.matrix.journal import forgetting
+from antiphon.adapter.matrix.journal import forgetting, ruling
 from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import MIGRATIONS, Journal, foreign_account
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.policy import Policy, access_of
 from antiphon.adapter.matrix.report import Report
 from antiphon.adapter.matrix.reset import record, sight
 from antiphon.adapter.matrix.reset.apply import Reset, Say
@@ -31,7 +32,6 @@ from antiphon.adapter.matrix.sync_watch import SyncWatch
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock, SystemChance, SystemClock
-from antiphon.core.access import AllowList
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import UserId
 from antiphon.crash import crash_point
@@ -271,19 +271,33 @@ async def _catch_up(
     async def nobody(_: Committed) -> None:
         """Nothing is worked on."""
 
+    policy = Policy(access_of(matrix))
+    kept = await journal.read(ruling.kept)
+    if kept is not None:
+        policy.apply(kept, fresh=kept.rules.fresh)
     async with cipher_of(matrix, state, client, me, device, clock) as cipher:
         intake = Intake(
             me,
             device,
-            AllowList(matrix.allow),
+            policy,
             STANDARD,
             answers_edits=matrix.answer_edits,
             decrypts=cipher.enabled,
         )
-        sync = SyncLoop(me, client, journal, intake, Metrics(), clock, SyncWatch(), nobody, cipher)
+        watch, metrics = SyncWatch(), Metrics()
+        sync = SyncLoop(
+            me, client, journal, intake, metrics, clock, watch, nobody, cipher, _AsKept()
+        )
         report = Report(user_id=me, device_id=device)
         await sync.catch_up()
         await reconcile.settle(client, journal, intake, clock, report, nobody)
+
+
+class _AsKept:
+    """In the place of a `RulesWatch`: what is read is forgotten anyway, nobody is asked."""
+
+    async def look(self, *_: object) -> None:
+        """What the journal has kept applies."""
 
 
 async def _log_out(client: MatrixClient | None, state: Path) -> bool:

@@ -314,6 +314,11 @@ class MatrixClient:
             raise misses("chunk", "members")
         return texts([event.get("state_key") for event in chunk if isinstance(event, dict)])
 
+    async def resolve_alias(self, alias: str) -> str | None:
+        """The room that an alias stands for, None where it stands for none."""
+        answer = await self._found("resolve a room's alias", path("directory", "room", alias))
+        return None if answer is None else text(answer, "room_id", "directory")
+
     async def join(self, room_id: str, *, via: Sequence[str] = ()) -> str:
         """Joins a room (again: 200) and gives its id. `via`: servers that know the room.
 

@@ -28,6 +28,8 @@ class JoinedRoom(msgspec.Struct, frozen=True):
     limited: bool
     prev_batch: str | None
     state: tuple[Event, ...]
+    members: int | None = None
+    """How many have joined it, we too; None where this answer does not say."""
 
 
 class LeftRoom(msgspec.Struct, frozen=True):
@@ -144,7 +146,17 @@ class _Reader:
             limited=limited,
             prev_batch=prev_batch if isinstance(prev_batch, str) else None,
             state=self._events(self.section(room, "state", room_id), room_id, "state"),
+            members=self._members(self.section(room, "summary", room_id), room_id),
         )
+
+    def _members(self, summary: dict[str, Any], room_id: str) -> int | None:
+        count = summary.get("m.joined_member_count")
+        if count is None:
+            return None
+        if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31:
+            return count
+        self.problems.append(Problem("m.joined_member_count is no count", room_id))
+        return None
 
     def left(self, room_id: str, room: dict[str, Any]) -> LeftRoom:
         return LeftRoom(
