@@ -192,6 +192,10 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         dict[str, Secret],
         _help('The agent\'s surfaces and their tokens: `{ matrix = "…" }`; as a variable: JSON.'),
     ] = msgspec.field(default_factory=dict)
+    erase_token: Annotated[
+        Secret,
+        _help("The control plane's token at the agent: with it one can erase and do nothing else."),
+    ] = Secret("")
     host: Annotated[str, _help("Address that the agent listens on.")] = "127.0.0.1"
     port: Annotated[Port, _help("Port that the agent listens on; 0 takes any free one.")] = 8765
     database: Annotated[
@@ -204,6 +208,13 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             "of another provider that pydantic-ai brings."
         ),
     ] = "offline"
+    models: Annotated[
+        tuple[str, ...],
+        _help(
+            "Other models that a run may ask for, by full name; `offline` always may. `base_url` "
+            "and `api_key` are for one provider: that of `model`, else of the first here."
+        ),
+    ] = ()
     base_url: Annotated[str, _help("Base URL of an OpenAI-compatible server, ending in `/v1`.")] = (
         ""
     )

@@ -191,7 +191,8 @@ async def run_agent(**env: str) -> tuple[int | None, str]:
         sys.executable,
         "-m",
         "antiphon.agent",
-        env={k: v for k, v in os.environ.items() if not k.startswith("ANTIPHON_")} | env,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("ANTIPHON_", "OPENAI_"))}
+        | env,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -205,6 +206,16 @@ async def run_agent(**env: str) -> tuple[int | None, str]:
         ({}, "ANTIPHON_AGENT__TOKEN"),
         ({"ANTIPHON_AGENT__TOKEN": "x", "ANTIPHON_AGENT__PORT": "no"}, "ANTIPHON_AGENT__PORT"),
         ({"ANTIPHON_AGENT__TOKEN": "x", "ANTIPHON_AGENT__MODEL": "nonsense"}, "nonsense"),
+        (
+            {"ANTIPHON_AGENT__TOKEN": "x", "ANTIPHON_AGENT__MODELS": "offline,nonsense"},
+            "[agent] models: 'nonsense'",
+        ),
+        (
+            {"ANTIPHON_AGENT__TOKEN": "x", "ANTIPHON_AGENT__MODELS": "openai:gpt-x"},
+            "[agent] models: openai:gpt-x: [agent] api_key",
+        ),
+        ({"ANTIPHON_AGENT__TOKEN": "x", "ANTIPHON_AGENT__ERASE_TOKEN": "x"}, "erase_token"),
+        ({"ANTIPHON_AGENT__ERASE_TOKEN": "x"}, "ANTIPHON_AGENT__TOKEN"),
         ({"ANTIPHON_AGENT__TOKEN": "x", "ANTIPHON_AGENT__DATABASE": "mysql://x"}, "sqlite"),
     ],
 )

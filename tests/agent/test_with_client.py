@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from pathlib import Path
@@ -111,3 +112,38 @@ async def test_an_agent_restored_from_an_older_backup_finishes_the_run(tmp_path:
         assert [line["step"] for line in agent.journal() if "step" in line] == [0, 1, 1, 0, 1]
     finally:
         await agent.kill()
+
+
+async def test_an_erasure_lives_through_kills_of_the_agent(tmp_path: Path) -> None:
+    """Killed before the commit and after it, the client asks again until it is done; the caller
+    sees one call that returns."""
+    script = Script((say("You said: {question}"),))
+    first = {"ANTIPHON_AGENT__ERASE_TOKEN": "erases", "ANTIPHON_CRASH": "erase.before_commit"}
+    agent = await AgentProcess.start(tmp_path, script, first)
+    again = first | {"ANTIPHON_AGENT__PORT": str(urlsplit(agent.url).port)}
+    clock, chance = SystemClock(), SystemChance()
+    try:
+        async with (
+            AgentClient(agent.url, TOKEN, clock=clock, chance=chance) as client,
+            AgentClient(agent.url, "erases", clock=clock, chance=chance) as master,
+        ):
+            for run_id, author in (("r1", "@anna:x"), ("r2", "@bert:x")):
+                parts = (InputPart("CANARY of " + author, author),)
+                with client.start(THREAD, run_id, parts) as events:
+                    async for _ in events:
+                        pass
+            async with asyncio.TaskGroup() as group:
+                erasing = group.create_task(master.erase_author(THREAD, "@anna:x", "default"))
+                for crash in ("erase.committed", ""):
+                    await agent.process.wait()
+                    env = again | {"ANTIPHON_CRASH": crash}
+                    agent = await AgentProcess.start(tmp_path, script, env)
+            assert erasing.result() == 0  # the second life had erased it, and could not say so
+            archive = await client.export(THREAD)
+            assert b"CANARY of @bert:x" in archive
+            assert b"@anna:x" not in archive
+            assert (await client.models()).default == "scripted"
+    finally:
+        await agent.kill()
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("agent.db*"))
+    assert b"CANARY of @anna:x" not in kept

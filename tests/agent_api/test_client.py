@@ -382,3 +382,68 @@ async def until(true: object) -> None:
     assert callable(true)
     while not true():
         await asyncio.sleep(0.005)
+
+
+async def test_the_models_are_asked_for_once_for_each_connection(
+    agent: FakeAgent, client: AgentClient
+) -> None:
+    """Asking again costs nothing; after a cut another agent may be there."""
+    agent.models = ("openai:a", "offline")
+    for _ in range(3):
+        told = await client.models()
+        assert (told.default, told.allowed) == ("openai:a", ("openai:a", "offline"))
+    assert len(agent.verbs) == 1
+    agent.models = ("local", "offline")
+    await agent.down()
+    await agent.up()
+    await client.cancel(THREAD, "r1")
+    assert (await client.models()).default == "local"
+
+
+async def test_an_agent_that_does_not_know_the_verb_says_so(
+    agent: FakeAgent, client: AgentClient
+) -> None:
+    """An older one; nothing hangs."""
+    agent.refusals["models.list"] = [Error("unknown_type", "There is no verb of this type.")]
+    with pytest.raises(AgentProtocolError) as caught:
+        await client.models()
+    assert caught.value.code == "unknown_type"
+    assert (await client.models()).default == "fake"
+
+
+async def test_what_an_author_asked_is_erased_and_counted(
+    agent: FakeAgent, client: AgentClient
+) -> None:
+    """Once."""
+    await fold(start(client))
+    await fold(start(client, run_id="r2"), "r2")
+    assert await client.erase_author(THREAD, "@bert:x") == 0
+    assert await client.erase_author(THREAD, "@anna:x") == 2
+    assert await client.erase_author(THREAD, "@anna:x") == 0
+
+
+async def test_a_token_that_may_only_erase_names_the_surface(agent: FakeAgent) -> None:
+    """Everything else is forbidden to it, and another surface to an ordinary one."""
+    agent.erase_token = "erases"
+    async with client_of(agent) as client, client_of(agent, token="erases") as master:
+        await fold(start(client))
+        attempts = [
+            master.models(),
+            master.delete(THREAD),
+            master.erase_author(THREAD, "@anna:x"),
+            master.export(THREAD),
+            master.cancel(THREAD, "r1"),
+            client.delete(THREAD, "another"),
+            client.erase_author(THREAD, "@anna:x", "another"),
+        ]
+        for attempt in attempts:
+            with pytest.raises(AgentProtocolError) as caught:
+                await attempt
+            assert caught.value.code == "forbidden"
+        with pytest.raises(AgentProtocolError) as caught:
+            await fold(master.attach(THREAD, "r1"))
+        assert caught.value.code == "forbidden"
+        assert await master.erase_author(THREAD, "@anna:x", "another") == 0
+        assert await master.erase_author(THREAD, "@anna:x", "default") == 1
+        await master.delete(THREAD, "default")
+        assert agent.threads[THREAD].gone

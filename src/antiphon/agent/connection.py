@@ -16,6 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from antiphon import telemetry
+from antiphon.agent.auth import Grant
+from antiphon.agent.erasing import erase_author
 from antiphon.agent.hub import ThreadState
 from antiphon.agent.model import ThreadId
 from antiphon.agent.problems import report, sentence
@@ -27,17 +29,21 @@ from antiphon.agent_api.messages import (
     AnyVerb,
     ApprovalResolve,
     Attach,
+    AuthorErase,
     Detach,
     Error,
     ErrorCode,
+    Models,
+    ModelsList,
     Ok,
+    Reply,
     RunCancel,
     RunStart,
     RunWithdraw,
-    ThreadArchive,
     ThreadDelete,
     ThreadExport,
     ThreadImport,
+    Verb,
 )
 from antiphon.agent_api.verbs import BadVerbError, decode_verb
 from antiphon.clock import Chance
@@ -54,11 +60,11 @@ _encoder = msgspec.json.Encoder()
 
 
 class Connection:
-    """One socket of a surface. `run` serves it to its end."""
+    """One socket, with what its token grants. `run` serves it to its end."""
 
-    def __init__(self, socket: ServerConnection, surface: str, service: Service, chance: Chance):
+    def __init__(self, socket: ServerConnection, grant: Grant, service: Service, chance: Chance):
         self._socket = socket
-        self._surface = surface
+        self._grant = grant
         self._service = service
         self._chance = chance
         self._replies: deque[bytes] = deque()
@@ -90,15 +96,22 @@ class Connection:
                 data = await self._socket.recv()
             except ConnectionClosed:
                 return
+            verb: AnyVerb | None = None
             try:
                 verb = _verb(data)
+                surface = self._grant.surface_of(verb)
             except BadVerbError as bad:
                 self._reply(Error(bad.code, bad.message, bad.verb_id))
-                continue
-            state = self._service.hub.hold(ThreadId(self._surface, verb.thread_id))
-            group.create_task(self._do(verb, state))
+            except AgentProtocolError as refusal:
+                self._reply(Error(refusal.code, refusal.message, verb.id if verb else None))
+            else:
+                if isinstance(verb, ModelsList):
+                    self._reply(Models(verb.id, *self._service.models()))
+                else:
+                    state = self._service.hub.hold(ThreadId(surface, verb.thread_id))
+                    group.create_task(self._do(verb, state))
 
-    async def _do(self, verb: AnyVerb, state: ThreadState) -> None:
+    async def _do(self, verb: Verb, state: ThreadState) -> None:
         """Carries a verb out and answers it."""
         try:
             async with state.lock:
@@ -120,7 +133,7 @@ class Connection:
         finally:
             self._service.hub.drop(state)
 
-    async def _carry_out(self, verb: AnyVerb, state: ThreadState) -> None:
+    async def _carry_out(self, verb: Verb, state: ThreadState) -> None:
         service = self._service
         match verb:
             case Detach():
@@ -153,9 +166,12 @@ class Connection:
             case ThreadDelete():
                 await service.delete(state)
                 self._reply(Ok(verb.id))
+            case AuthorErase():
+                erased = await erase_author(service, state, verb.author)
+                self._reply(Ok(verb.id, erased))
             case ThreadExport():
-                make = partial(service.export, state.thread)
-                self._reply(await self._transfers.page(state.thread, verb, make))
+                make, at = partial(service.export, state.thread), service.hub.erasures
+                self._reply(await self._transfers.page(state.thread, verb, make, at))
             case ThreadImport():
                 whole = self._transfers.take(state.thread, verb)
                 if whole is not None:
@@ -199,7 +215,7 @@ class Connection:
 
     # --- writing --------------------------------------------------------------------------------
 
-    def _reply(self, frame: Ok | Error | ThreadArchive) -> None:
+    def _reply(self, frame: Reply | Error) -> None:
         self._replies.append(_encoder.encode(frame))
         self._wake.set()
 

@@ -12,7 +12,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from antiphon.agent.auth import Tokens
+from antiphon.agent.auth import Grant, Tokens
 from antiphon.agent.connection import Connection
 from antiphon.agent.health import health
 from antiphon.agent.ports import EngineRegistry
@@ -88,7 +88,7 @@ class Front:
             return _json(status, body)
         if path not in PATHS:
             return _problem(404, "not_found", f"There is only {PATHS[0]} and {HEALTH} here.")
-        if self._surface(request) is None:
+        if self._grant(request) is None:
             refusal = _problem(
                 401,
                 "unauthorized",
@@ -102,17 +102,17 @@ class Front:
             return _problem(503, "too_many", f"There are {MAX_CONNECTIONS} connections already.")
         return None
 
-    def _surface(self, request: Request) -> str | None:
+    def _grant(self, request: Request) -> Grant | None:
         given = request.headers.get_all("Authorization")
-        return self._tokens.surface(given[0]) if len(given) == 1 else None
+        return self._tokens.grant(given[0]) if len(given) == 1 else None
 
     async def _socket(self, socket: ServerConnection) -> None:
         assert socket.request is not None
-        surface = self._surface(socket.request)
-        assert surface is not None  # `_request` has let it in
+        grant = self._grant(socket.request)
+        assert grant is not None  # `_request` has let it in
         self._sockets += 1
         try:
-            await Connection(socket, surface, self._service, self._chance).run()
+            await Connection(socket, grant, self._service, self._chance).run()
         finally:
             self._sockets -= 1
 

@@ -27,6 +27,8 @@ class Hub:
     """All of them."""
 
     def __init__(self) -> None:
+        self.erasures = 0
+        """How often something was erased, of whichever thread: copies in memory are stale then."""
         self._states: dict[ThreadId, ThreadState] = {}
 
     def hold(self, thread: ThreadId) -> ThreadState:

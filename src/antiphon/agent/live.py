@@ -41,6 +41,8 @@ class LiveRun:
         self.thread = thread
         self.run_id = run_id
         self.reason: Reason | None = None
+        self.forgets = False
+        """Something was erased from the thread's history: the next step must read it anew."""
         self._stop = asyncio.Event()
         self._over = asyncio.Event()
 

@@ -21,8 +21,12 @@ class EngineRegistry(Protocol):
         """The full name of the model that answers where none is named."""
         ...
 
+    def allowed(self) -> tuple[str, ...]:
+        """The full names of the models that a run may ask for, the default one first."""
+        ...
+
     async def check(self) -> None:
-        """Cheap test at start that the default model can work. Raises SettingsError,
+        """Cheap test at start that these models can work. Raises SettingsError,
         MissingExtraError or EngineError, with what to do."""
         ...
 

@@ -141,6 +141,7 @@ class RunLoop:
 
     async def _model_step(self, engine: Engine, model: str) -> StepDone:
         self._new_step()
+        await self._reread()
         request = self._request(engine, model)
         step, meter = len(self._steps), self._recorder.meter
         done: StepDone | None = None
@@ -161,6 +162,14 @@ class RunLoop:
         if done is None:
             raise EngineError("The model's answer broke off. Please try again.", retryable=True)
         return done
+
+    async def _reread(self) -> None:
+        """Reads the history anew where some of it was erased: no model is sent that any more."""
+        if not self._live.forgets:
+            return
+        self._live.forgets = False
+        thread, ordinal = self._run.thread, self._run.ordinal
+        self._turns = await self._database.read(lambda c: steps.turns(c, thread, ordinal))
 
     def _request(self, engine: Engine, model: str) -> StepRequest:
         capabilities = engine.capabilities(model)

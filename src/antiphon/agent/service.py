@@ -131,34 +131,43 @@ class Service:
     async def cancel(self, state: ThreadState, run_id: str) -> None:
         """Ends the run, or leaves a tombstone; returns when that is durable."""
         now = self._clock.now_ms()
-        async with self._stopped(state, run_id, Reason.CANCEL):
+        async with self.stopped(state, run_id, Reason.CANCEL):
             crash_point("cancel.before_commit")
             frames = await self.database.write(
                 lambda connection: lifecycle.cancel(connection, state.thread, run_id, now)
             )
         crash_point("cancel.committed")
-        _publish(state, frames)
+        publish(state, frames)
 
     async def withdraw(self, state: ThreadState, run_id: str) -> None:
         """Ends the run and erases it; returns when that is durable and no copy is left in the
         database's files."""
         now = self._clock.now_ms()
-        async with self._stopped(state, run_id, Reason.ERASE):
+        async with self.stopped(state, run_id, Reason.ERASE):
             frames = await self.database.write(
                 lambda connection: lifecycle.withdraw(connection, state.thread, run_id, now)
             )
-        _publish(state, frames)
+        await self.forget(state, frames)
+
+    async def forget(self, state: ThreadState, frames: list[Frame]) -> None:
+        """After runs of the thread were erased, ending with `frames`: leaves no copy of them in
+        memory or in the database's files."""
+        publish(state, frames)
         state.log.forget()
+        if state.run is not None:
+            state.run.forgets = True
+        self.hub.erasures += 1
         await self.database.scrub()
 
     async def delete(self, state: ThreadState) -> None:
         """Erases the thread; returns as `withdraw` does. Its readers end."""
         now = self._clock.now_ms()
-        async with self._stopped(state, None, Reason.ERASE):
+        async with self.stopped(state, None, Reason.ERASE):
             await self.database.write(
                 lambda connection: lifecycle.delete_thread(connection, state.thread, now)
             )
         state.log.close()
+        self.hub.erasures += 1
         await self.database.scrub()
 
     async def export(self, thread: ThreadId) -> bytes:
@@ -181,7 +190,7 @@ class Service:
         )
 
     @asynccontextmanager
-    async def _stopped(
+    async def stopped(
         self, state: ThreadState, run_id: str | None, reason: Reason
     ) -> AsyncIterator[None]:
         """Stops the work on a run (None: on whatever runs) before the block, which records its
@@ -198,6 +207,14 @@ class Service:
             if not self.stopping:
                 self._supervisor.again(state, live.run_id)
             raise
+
+    def now_ms(self) -> int:
+        """The wall clock."""
+        return self._clock.now_ms()
+
+    def models(self) -> tuple[str, tuple[str, ...]]:
+        """The model that answers where a run names none, and all that one may name."""
+        return self._registry.default_model(), self._registry.allowed()
 
     @property
     def running_runs(self) -> int:
@@ -221,7 +238,7 @@ def _in_language(prompt: str, language: str | None) -> str:
     return f"{prompt}\n\nAnswer in {language}, whatever language you are asked in.".strip()
 
 
-def _publish(state: ThreadState, frames: list[Frame]) -> None:
+def publish(state: ThreadState, frames: list[Frame]) -> None:
     """Shows events that were written outside of a run's own loop."""
     if frames:
         state.log.rewind(frames[0].seq - 1)

@@ -30,21 +30,27 @@ class Transfers:
     """Those of one socket."""
 
     def __init__(self) -> None:
-        self._outgoing: OrderedDict[ThreadId, tuple[str, bytes]] = OrderedDict()
+        self._outgoing: OrderedDict[ThreadId, tuple[str, bytes, int]] = OrderedDict()
         self._incoming: OrderedDict[ThreadId, tuple[str, bytearray]] = OrderedDict()
 
     async def page(
-        self, thread: ThreadId, verb: ThreadExport, make: Callable[[], Awaitable[bytes]]
+        self,
+        thread: ThreadId,
+        verb: ThreadExport,
+        make: Callable[[], Awaitable[bytes]],
+        erasures: int,
     ) -> ThreadArchive:
-        """The piece that `verb` asks for; the archive is made anew where it is not at hand.
+        """The piece that `verb` asks for; the archive is made anew where it is not at hand, or
+        where something was erased (`erasures` counts that) since it was made: what was erased is
+        not handed out.
 
         Raises what `make` raises, `conflict` when the archive is not the one that was begun, and
         `bad_frame` for an offset behind its end."""
         kept = self._outgoing.pop(thread, None)
-        if kept is None or verb.offset == 0 or kept[0] != verb.digest:
+        if kept is None or verb.offset == 0 or kept[0] != verb.digest or kept[2] != erasures:
             data = await make()
-            kept = (digest_of(data), data)
-        digest, data = kept
+            kept = (digest_of(data), data, erasures)
+        digest, data, _ = kept
         if verb.digest is not None and verb.digest != digest:
             raise AgentProtocolError(
                 "The thread has changed since its export began: begin again.",

@@ -16,13 +16,17 @@ from antiphon.agent_api.address import agent_token, agent_url
 from antiphon.agent_api.connection import connect, ping
 from antiphon.agent_api.messages import (
     AnyVerb,
+    AuthorErase,
     Cursor,
     InputPart,
+    Models,
+    ModelsList,
+    Ok,
+    Reply,
     RunCancel,
     RunSettings,
     RunStart,
     RunWithdraw,
-    ThreadArchive,
     ThreadDelete,
 )
 from antiphon.agent_api.protocol import Answered, ClientProtocol, Delivered, Failed, Opened
@@ -95,7 +99,8 @@ class AgentClient:
         self._on_change = on_change
         self._protocol = ClientProtocol()
         self._subscriptions: dict[int, Subscription] = {}
-        self._calls: dict[str, asyncio.Future[ThreadArchive | None]] = {}
+        self._calls: dict[str, asyncio.Future[Reply | None]] = {}
+        self._models: Models | None = None
         self._wanted = asyncio.Event()
         self._unsent = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -163,9 +168,30 @@ class AgentClient:
         """Cancels the run if it is open, and erases it. As `cancel` otherwise."""
         await self._call(RunWithdraw(self._protocol.next_id(), thread_id, run_id=run_id))
 
-    async def delete(self, thread_id: str) -> None:
-        """Erases the thread. As `cancel` otherwise."""
-        await self._call(ThreadDelete(self._protocol.next_id(), thread_id))
+    async def delete(self, thread_id: str, surface: str | None = None) -> None:
+        """Erases the thread. `surface`: whose it is, where our token may only erase. As `cancel`
+        otherwise."""
+        await self._call(ThreadDelete(self._protocol.next_id(), thread_id, surface))
+
+    async def erase_author(self, thread_id: str, author: str, surface: str | None = None) -> int:
+        """Withdraws every run of the thread whose question has a message by `author`; returns how
+        many were erased now (after a cut, those before it may be left out). As `delete`
+        otherwise; an agent of before this was known says `unknown_type`."""
+        verb_id = self._protocol.next_id()
+        verb = AuthorErase(verb_id, thread_id, author=author, surface=surface)
+        reply = await self._call(verb)
+        return (reply.erased or 0) if isinstance(reply, Ok) else 0
+
+    async def models(self) -> Models:
+        """Which models a run may name, and which one answers where it names none. Asked once for
+        each connection (they change only with the agent's settings), so calling this is cheap. As
+        `cancel` otherwise; an agent of before this was known says `unknown_type`."""
+        if self._models is None:
+            reply = await self._call(ModelsList(self._protocol.next_id()))
+            if not isinstance(reply, Models):
+                raise AgentProtocolError("The agent did not say which models it has.")
+            self._models = reply
+        return self._models
 
     async def export(self, thread_id: str) -> bytes:
         """What the thread remembers, as one archive whose content is the agent's own matter.
@@ -191,11 +217,11 @@ class AgentClient:
         finally:
             await socket.close()
 
-    async def _call(self, verb: AnyVerb) -> ThreadArchive | None:
+    async def _call(self, verb: AnyVerb) -> Reply | None:
         if self._refused is not None:
             raise self._refused
         self._protocol.call(verb)
-        answer: asyncio.Future[ThreadArchive | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         self._calls[verb.id] = answer
         self._wake()
         try:
@@ -290,6 +316,7 @@ class AgentClient:
         """Runs one connection to its end; returns what the agent did wrong, if that ended it."""
         self._socket = socket
         self._trouble = None
+        self._models = None
         self._protocol.connected()
         self._unsent.set()
         self._on_change(None)
@@ -329,7 +356,7 @@ class AgentClient:
             answer = self._calls.get(item.verb_id)
             if answer is not None and not answer.done():
                 if item.error is None:
-                    answer.set_result(item.archive)
+                    answer.set_result(item.reply)
                 else:
                     answer.set_exception(item.error)
             return

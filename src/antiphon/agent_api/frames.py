@@ -10,9 +10,8 @@ from antiphon.agent_api.messages import (
     VERSION,
     AnyEvent,
     Error,
-    Ok,
+    Reply,
     ServerFrame,
-    ThreadArchive,
 )
 from antiphon.errors import AgentProtocolError
 
@@ -28,7 +27,7 @@ class UnknownEvent(msgspec.Struct, frozen=True):
     seq: int
 
 
-Frame = Ok | Error | ThreadArchive | AnyEvent | UnknownEvent
+Frame = Reply | Error | AnyEvent | UnknownEvent
 
 
 class _Head(msgspec.Struct):

@@ -31,6 +31,8 @@ MAX_CHUNK_BYTES = 512 << 10
 OpaqueId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
 ThreadKey = Annotated[str, Meta(min_length=16, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 
+SurfaceName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
+
 
 class ErrorCode(StrEnum):
     """Codes of an `error` frame: a verb (or a frame that is none) was refused."""
@@ -39,6 +41,7 @@ class ErrorCode(StrEnum):
     FRAME_TOO_LARGE = "frame_too_large"
     UNKNOWN_TYPE = "unknown_type"
     INPUT_TOO_LARGE = "input_too_large"
+    FORBIDDEN = "forbidden"
     CONFLICT = "conflict"
     THREAD_BUSY = "thread_busy"
     THREAD_GONE = "thread_gone"
@@ -101,10 +104,19 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seq: Annotated[int, Meta(ge=0)]
 
 
-class Verb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=True):
-    """Base of what a client may send. `id` comes back in the agent's `ok` or `error`."""
+class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=True):
+    """Base of what a client may send. `id` comes back in the agent's answer."""
 
     id: OpaqueId
+
+
+class ModelsList(Ask, frozen=True, tag="models.list"):
+    """Ask which models a run may name. Answered by `models`."""
+
+
+class Verb(Ask, frozen=True, tag=True):
+    """Base of what is asked of a thread."""
+
     thread_id: ThreadKey
 
 
@@ -154,7 +166,20 @@ class ApprovalResolve(Verb, frozen=True, kw_only=True, tag="approval.resolve"):
 
 
 class ThreadDelete(Verb, frozen=True, tag="thread.delete"):
-    """Erase the thread with all its runs. Leaves a tombstone: later frames get `thread_gone`."""
+    """Erase the thread with all its runs. Leaves a tombstone: later frames get `thread_gone`.
+
+    `surface`: whose thread it is. Only a token that may erase and nothing else must (and may) name
+    another one than its own: anybody else's is `forbidden`."""
+
+    surface: SurfaceName | None = None
+
+
+class AuthorErase(Verb, frozen=True, kw_only=True, tag="author.erase"):
+    """Withdraw every run of the thread whose question has a message by `author`. Its `ok` says how
+    many that were. `surface` as in `thread.delete`."""
+
+    author: Annotated[str, Meta(min_length=1, max_length=512)]
+    surface: SurfaceName | None = None
 
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -184,13 +209,15 @@ class ThreadImport(Verb, frozen=True, kw_only=True, tag="thread.import"):
 
 
 AnyVerb = (
-    Attach
+    ModelsList
+    | Attach
     | Detach
     | RunStart
     | RunCancel
     | RunWithdraw
     | ApprovalResolve
     | ThreadDelete
+    | AuthorErase
     | ThreadExport
     | ThreadImport
 )
@@ -200,9 +227,11 @@ AnyVerb = (
 
 
 class Ok(msgspec.Struct, frozen=True, tag_field="type", tag="ok", omit_defaults=True):
-    """The verb `id` was carried out and is durable."""
+    """The verb `id` was carried out and is durable. `erased`: to `author.erase`, how many runs
+    this verb has erased."""
 
     id: str
+    erased: int | None = None
 
 
 class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error", omit_defaults=True):
@@ -223,6 +252,19 @@ class ThreadArchive(msgspec.Struct, frozen=True, tag_field="type", tag="thread.a
     digest: str
     offset: int
     data: bytes
+
+
+class Models(msgspec.Struct, frozen=True, tag_field="type", tag="models"):
+    """The answer to the `models.list` with this id: the model that answers where a run names none,
+    and all that one may name (`default` among them)."""
+
+    id: str
+    default: str
+    allowed: tuple[str, ...]
+
+
+Reply = Ok | ThreadArchive | Models
+"""What a verb that was carried out is answered by."""
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -424,7 +466,7 @@ AnyEvent = (
     | Snapshot
 )
 
-ServerFrame = Ok | Error | ThreadArchive | AnyEvent
+ServerFrame = Reply | Error | AnyEvent
 
 TERMINAL = (RunFinished, RunErrored)
 """Exactly one of these ends each run."""

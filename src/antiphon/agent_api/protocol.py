@@ -19,9 +19,8 @@ from antiphon.agent_api.messages import (
     Error,
     ErrorCode,
     Event,
-    Ok,
+    Reply,
     RunStart,
-    ThreadArchive,
 )
 from antiphon.agent_api.track import Track, Verdict
 from antiphon.agent_api.verbs import encode_verb
@@ -52,12 +51,12 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The agent answered a verb: carried out and durable, with what was asked for (`archive`), or
+    """The agent answered a verb: carried out and durable (`reply`, with what was asked for), or
     `error`."""
 
     verb_id: str
     error: AgentProtocolError | None
-    archive: ThreadArchive | None = None
+    reply: Reply | None = None
 
 
 Received = Delivered | Opened | Failed | Answered
@@ -193,7 +192,7 @@ class ClientProtocol:
         frame = decode_frame(data)
         if frame is None:
             return []
-        if isinstance(frame, Ok | Error | ThreadArchive):
+        if isinstance(frame, Reply | Error):
             return self._answer(frame)
         return self._event(frame)
 
@@ -235,16 +234,17 @@ class ClientProtocol:
         if self._connected:
             self._out.append(frame)
 
-    def _answer(self, frame: Ok | Error | ThreadArchive) -> list[Received]:
+    def _answer(self, frame: Reply | Error) -> list[Received]:
         sent = self._sent.pop(frame.id, None) if frame.id is not None else None
         if sent is None:
             return []
-        error = None
+        error = reply = None
         if isinstance(frame, Error):
             error = AgentProtocolError(frame.message, code=frame.code, retryable=frame.retryable)
+        else:
+            reply = frame
         if sent.key is None:
-            archive = frame if isinstance(frame, ThreadArchive) else None
-            return [Answered(sent.verb.id, error, archive)]
+            return [Answered(sent.verb.id, error, reply)]
         follow = self._follows[sent.key]
         follow.track.answered()
         if error is None:

@@ -11,13 +11,14 @@ from antiphon.agent_api.messages import (
     MAX_CHUNK_BYTES,
     AnyVerb,
     ErrorCode,
+    Reply,
     ThreadArchive,
     ThreadExport,
     ThreadImport,
 )
 from antiphon.errors import AgentProtocolError
 
-Ask = Callable[[AnyVerb], Awaitable[ThreadArchive | None]]
+Ask = Callable[[AnyVerb], Awaitable[Reply | None]]
 """Sends a verb and gives what the agent answered; raises its refusal."""
 
 MAX_TRIES = 5
@@ -45,7 +46,11 @@ async def _download(thread_id: str, next_id: Callable[[], str], ask: Ask) -> byt
     while True:
         verb = ThreadExport(next_id(), thread_id, offset=len(data), digest=digest)
         page = await ask(verb)
-        if page is None or page.offset != len(data) or page.total > MAX_ARCHIVE_BYTES:
+        if (
+            not isinstance(page, ThreadArchive)
+            or page.offset != len(data)
+            or page.total > MAX_ARCHIVE_BYTES
+        ):
             raise _broken()
         digest = page.digest
         data += page.data

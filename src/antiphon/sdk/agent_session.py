@@ -26,6 +26,7 @@ SENTENCES = {
     ErrorCode.THREAD_BUSY: "An earlier question here is still being answered. Please try later.",
     ErrorCode.THREAD_GONE: "This conversation was erased. Begin a new one and ask again.",
     ErrorCode.NOT_FOUND: "The record of this question is gone. Please send it again.",
+    ErrorCode.FORBIDDEN: "I may not do this: the token of this surface does not allow it.",
     ErrorCode.UNKNOWN_MODEL: "The model chosen here does not exist. Choose another one.",
     ErrorCode.BAD_ARCHIVE: "I could not read what was to be remembered here.",
     ErrorCode.ARCHIVE_TOO_LARGE: "This is too much for me to remember at once.",

@@ -24,10 +24,13 @@ from antiphon.agent_api.messages import (
     AnyEvent,
     AnyVerb,
     Attach,
+    AuthorErase,
     Cursor,
     Detach,
     Error,
     ErrorCode,
+    Models,
+    ModelsList,
     Ok,
     RunCancel,
     RunStart,
@@ -37,6 +40,7 @@ from antiphon.agent_api.messages import (
     ThreadDelete,
     ThreadExport,
     ThreadImport,
+    Verb,
 )
 from antiphon.agent_api.verbs import BadVerbError, decode_verb
 from antiphon.testing.agent_run import FakeRun, FakeThread
@@ -63,10 +67,12 @@ def echo(start: RunStart) -> Sequence[Step]:
 
 
 class _Link:
-    """One connection: what is to be sent on it, and which threads it follows."""
+    """One connection: what is to be sent on it, and which threads it follows. `erases`: its token
+    is the one that may only erase."""
 
-    def __init__(self, socket: ServerConnection):
+    def __init__(self, socket: ServerConnection, *, erases: bool):
         self.socket = socket
+        self.erases = erases
         self.queue: asyncio.Queue[bytes | str] = asyncio.Queue()
         self.threads: set[str] = set()
 
@@ -86,10 +92,15 @@ class FakeAgent:
     that came, `starts` every run that was begun, `connections` counts those that were let in and
     `refused` those that were not. Knobs: `mute` (verb types that get no answer), `refusals` (verb
     type → errors for the next ones), `forgetful` (a cursor is always too old), `status` (an HTTP
-    status that refuses new connections), `redirect` (an address that new ones are sent to)."""
+    status that refuses new connections), `redirect` (an address that new ones are sent to),
+    `models` (what `models.list` says; the first is the default), `erase_token` (one that may only
+    erase, in the threads of `surface` and in those of other surfaces, which are all empty)."""
 
     def __init__(self, token: str = "token-of-the-surface") -> None:  # noqa: S107 (a test's)
         self.token = token
+        self.erase_token = ""
+        self.surface = "default"
+        self.models: tuple[str, ...] = ("fake", "offline")
         self.script: Script[RunStart] = Script(echo)
         self.verbs: list[AnyVerb] = []
         self.starts: list[RunStart] = []
@@ -178,7 +189,7 @@ class FakeAgent:
 
     def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
         status = self.status
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
+        if request.headers.get("Authorization") not in self._bearers():
             status = HTTPStatus.UNAUTHORIZED
         if self.redirect:
             self.refused += 1
@@ -190,9 +201,14 @@ class FakeAgent:
             return socket.respond(status, "no\n")
         return None
 
+    def _bearers(self) -> list[str]:
+        return [f"Bearer {token}" for token in (self.token, self.erase_token) if token]
+
     async def _serve(self, socket: ServerConnection) -> None:
         self.connections += 1
-        link = _Link(socket)
+        assert socket.request is not None
+        bearer = socket.request.headers.get("Authorization")
+        link = _Link(socket, erases=bearer != f"Bearer {self.token}")
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as group:
@@ -218,13 +234,24 @@ class FakeAgent:
             refusal = self.refusals[kind].pop(0)
             link.send(Error(refusal.code, refusal.message, verb.id, refusal.retryable))
             return
+        erasing = isinstance(verb, ThreadDelete | AuthorErase)
+        surface = verb.surface if isinstance(verb, ThreadDelete | AuthorErase) else None
+        if (not erasing or surface is None) if link.erases else surface not in (None, self.surface):
+            link.send(Error(ErrorCode.FORBIDDEN, "Not with this token.", verb.id))
+            return
+        if isinstance(verb, ModelsList):
+            link.send(Models(verb.id, self.models[0], self.models))
+            return
+        if surface not in (None, self.surface):
+            link.send(Ok(verb.id, 0 if isinstance(verb, AuthorErase) else None))
+            return
         thread = self.threads.setdefault(verb.thread_id, FakeThread(verb.thread_id))
         if thread.gone and not isinstance(verb, ThreadDelete | Detach):
             link.send(Error(ErrorCode.THREAD_GONE, "This thread was deleted.", verb.id))
             return
         self._obey(link, thread, verb)
 
-    def _obey(self, link: _Link, thread: FakeThread, verb: AnyVerb) -> None:
+    def _obey(self, link: _Link, thread: FakeThread, verb: Verb) -> None:
         match verb:
             case RunStart():
                 self._start(link, thread, verb)
@@ -247,6 +274,9 @@ class FakeAgent:
                     thread.withdrawn.add(verb.run_id)
                 if verb.run_id in thread.runs:
                     thread.runs[verb.run_id].stop.set()
+            case AuthorErase():
+                link.send(Ok(verb.id, thread.erase_author(verb.author)))
+                return
             case ThreadDelete():
                 thread.gone = True
                 for run in thread.runs.values():

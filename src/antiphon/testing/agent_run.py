@@ -67,6 +67,19 @@ class FakeThread:
                 return self.log[index:]
         return None
 
+    def erase_author(self, author: str) -> int:
+        """Withdraws the runs that `author` asked for; how many were not withdrawn before."""
+        asked = {
+            run_id
+            for run_id, run in self.runs.items()
+            if any(part.author == author for part in run.start.input)
+        } - self.withdrawn
+        self.withdrawn |= asked
+        self.stopped |= asked
+        for run_id in asked:
+            self.runs[run_id].stop.set()
+        return len(asked)
+
     def archive(self) -> bytes | None:
         """Its ended runs, but for withdrawn ones; None: there is none."""
         past = [

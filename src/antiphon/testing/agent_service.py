@@ -70,11 +70,18 @@ class RawClient:
         self._ids = 0
         self._aside: list[Frame] = []
 
-    async def send(self, kind: str, thread_id: str = THREAD, **fields: Any) -> str:
-        """Sends a verb and returns its id."""
+    @property
+    def aside(self) -> tuple[Frame, ...]:
+        """Events that came while an answer was waited for."""
+        return tuple(self._aside)
+
+    async def send(self, kind: str, thread_id: str | None = THREAD, **fields: Any) -> str:
+        """Sends a verb (without a thread where `thread_id` is None) and returns its id."""
         self._ids += 1
         verb_id = f"v{self._ids}"
-        frame = {"type": kind, "id": verb_id, "thread_id": thread_id, **fields}
+        frame = {"type": kind, "id": verb_id, **fields}
+        if thread_id is not None:
+            frame["thread_id"] = thread_id
         await self.socket.send(msgspec.json.encode(frame), text=True)
         return verb_id
 
@@ -88,12 +95,15 @@ class RawClient:
         frame: Frame = msgspec.json.decode(await asyncio.wait_for(self.socket.recv(), timeout))
         return frame
 
-    async def ask(self, kind: str, thread_id: str = THREAD, **fields: Any) -> Frame:
+    async def ask(self, kind: str, thread_id: str | None = THREAD, **fields: Any) -> Frame:
         """Sends a verb and returns its answer; events before it are kept for `recv`."""
         verb_id = await self.send(kind, thread_id, **fields)
         while True:
             frame = await self._read()
-            if frame["type"] in ("ok", "error", "thread.archive") and frame.get("id") == verb_id:
+            if (
+                frame["type"] in ("ok", "error", "thread.archive", "models")
+                and frame.get("id") == verb_id
+            ):
                 return frame
             self._aside.append(frame)
 

@@ -128,7 +128,13 @@ class ScriptedEngine:
     def default_model(self) -> str:
         return "scripted"
 
+    def allowed(self) -> tuple[str, ...]:
+        return ("scripted", "scripted:other")
+
     async def check(self) -> None:
+        return None
+
+    async def look(self, model: str) -> None:
         return None
 
     async def close(self) -> None:

@@ -154,6 +154,10 @@ class LocalEngine:
             if self._child is None or not self._child.alive:
                 await self._start()
 
+    async def look(self, model: str) -> None:
+        """Looks for library and weights."""
+        local_weights.find(model or self._default_model)
+
     async def close(self) -> None:
         self._closed = True
         child, self._child = self._child, None

@@ -23,8 +23,9 @@ class ModelName(msgspec.Struct, frozen=True):
         return f"{self.engine}:{self.model}" if self.model else self.engine
 
 
-def parse(text: str) -> ModelName:
-    """Reads the setting `[agent] model`. Raises SettingsError saying what is allowed."""
+def parse(text: str, setting: str = "model") -> ModelName:
+    """Reads a name in the setting `[agent] model` (or `models`). Raises SettingsError saying what
+    is allowed."""
     engine, colon, model = text.strip().partition(":")
     if engine == "offline" and not colon:
         return ModelName("offline", "")
@@ -33,6 +34,6 @@ def parse(text: str) -> ModelName:
     if engine not in ("offline", "local") and model and _PROVIDER.match(engine):
         return ModelName(engine, model)
     raise SettingsError(
-        f"[agent] model: {text!r} names no model. Write offline, local, local:/path/to/model.gguf, "
-        "openai:NAME or PROVIDER:NAME."
+        f"[agent] {setting}: {text!r} names no model. Write offline, local, "
+        "local:/path/to/model.gguf, openai:NAME or PROVIDER:NAME."
     )

@@ -125,8 +125,12 @@ class Engine(Protocol):
         ...
 
     async def check(self) -> None:
-        """Cheap test at start that the engine can work; raises SettingsError, MissingExtraError
-        or EngineError, with what to do."""
+        """Cheap test at start that the engine can work with its own model, and warms it up; raises
+        SettingsError, MissingExtraError or EngineError, with what to do."""
+        ...
+
+    async def look(self, model: str) -> None:
+        """As `check`, of `model`, which may be asked for later: nothing is warmed up."""
         ...
 
     async def close(self) -> None:

@@ -84,6 +84,9 @@ class OfflineEngine:
     async def check(self) -> None:
         """There is nothing that could be missing."""
 
+    async def look(self, model: str) -> None:
+        """Nor here."""
+
     async def close(self) -> None:
         self._closed = True
 

@@ -128,18 +128,22 @@ class ProviderEngine:
     async def check(self) -> None:
         """Asks an OpenAI-compatible server about key and model; the framework goes on loading
         when this has returned. For other providers it loads the framework, and asks nobody."""
-        self._ensure_open()
-        if self.name not in OPENAI:
-            await self._backend(self._default_model)
-            return
-        found = address.find(self._settings)
-        _look_up(self.name, self._default_model)
         try:
-            await probe.ask(found, self._default_model)
+            await self.look(self._default_model)
         except EngineError:
             self._load(self._default_model)
             raise
         self._load(self._default_model)
+
+    async def look(self, model: str) -> None:
+        """As `check`, and leaves the framework alone where the server itself can be asked."""
+        self._ensure_open()
+        if self.name not in OPENAI:
+            await self._backend(model)
+            return
+        found = address.find(self._settings)
+        _look_up(self.name, model)
+        await probe.ask(found, model)
 
     async def close(self) -> None:
         self._closed = True
