@@ -125,7 +125,12 @@ class Platform:
         return await self._state.settings(scope)
 
     async def models(self) -> tuple[str, ...]:
-        raise AgentProtocolError("The agent does not say which models it has.", code="unknown_type")
+        try:
+            return (await self._client.models()).allowed
+        except AgentProtocolError as error:
+            if error.code == ErrorCode.UNKNOWN_TYPE:
+                return ()  # An older agent, which does not say.
+            raise
 
     async def set_role(
         self, pattern: str, role: Role | None, *, by: UserId, request_id: str
@@ -168,7 +173,7 @@ class Platform:
         await self._owed(self._client.delete(thread_id))
 
     async def erase_author(self, thread_id: ThreadId, user_id: UserId) -> None:
-        raise AgentProtocolError("The agent can't erase a person yet.", code="unknown_type")
+        await self._owed(self._client.erase_author(thread_id, user_id))
 
     async def export_thread(self, thread_id: ThreadId) -> bytes | None:
         return await self._memories.export_thread(thread_id)
@@ -192,7 +197,7 @@ class Platform:
                 code="wrong_surface",
             )
 
-    async def _owed(self, verb: Awaitable[None]) -> None:
+    async def _owed(self, verb: Awaitable[object]) -> None:
         """Waits for what ends or erases something; that it is gone already is as good."""
         try:
             await verb

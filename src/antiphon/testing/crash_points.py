@@ -9,8 +9,9 @@ import msgspec
 
 SOURCE = Path(__file__).parents[1]
 
-COMMANDS = ("adapter/matrix/backup/", "adapter/matrix/reset/")
-"""Modules that no service runs (paths as in `Point.modules`)."""
+COMMANDS = ("adapter/matrix/backup/", "adapter/matrix/reset/", "agent/erasing.py")
+"""Modules that no service runs by itself, only because a person asks (paths as in
+`Point.modules`)."""
 CONTROL_PLANE = ("master/", "sdk/remote_")
 """Modules that run only where there is a control plane, which a campaign has not."""
 CRYPTO = "adapter/matrix/crypto/"
