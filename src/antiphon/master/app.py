@@ -18,9 +18,10 @@ from antiphon.master.eraser import Agent, AgentAtUrl, Eraser
 from antiphon.master.front import Front
 from antiphon.master.server import bound, serving, url_of
 from antiphon.master.service import make_app
-from antiphon.master.tokens import MIGRATIONS, STORE
+from antiphon.master.tokens import STORE
 from antiphon.master.tokens import url_of as database_of
 from antiphon.master.upkeep import keep_up
+from antiphon.records.records import MIGRATIONS
 from antiphon.settings import General, MasterSettings
 
 NOBODY = (
@@ -37,11 +38,12 @@ async def serve(
     ready: Callable[[str], None] | None = None,
     clock: Clock | None = None,
     chance: Chance | None = None,
+    agent: Agent | None = None,
 ) -> None:
     """Serves until `stop` is set. Calls `ready` with the address once it listens.
 
-    `clock` and `chance` are there for tests. Raises SettingsError (no token, a port in use),
-    StateInUseError, SchemaTooNewError, DatabaseError."""
+    `clock`, `chance` and `agent` are there for tests. Raises SettingsError (no token, a port in
+    use), StateInUseError, SchemaTooNewError, DatabaseError."""
     clock, chance = clock or SystemClock(), chance or SystemChance()
     state = general.state_path()
     async with AsyncExitStack() as stack:
@@ -52,6 +54,7 @@ async def serve(
         stack.push_async_callback(database.close)
         if not settings.token and not await tokens.all_of(database):
             raise SettingsError(NOBODY)
+        agent = agent or await _agent(stack, settings, clock, chance)
         parts = Parts(
             database=database,
             clock=clock,
@@ -59,10 +62,9 @@ async def serve(
             changes=Changes(),
             debts=asyncio.Event(),
             paid=Changes(),
-            has_agent=bool(settings.agent_url),
+            has_agent=agent is not None,
             stopping=asyncio.Event(),
         )
-        agent = await _agent(stack, settings, clock, chance)
         eraser = Eraser(database, agent, clock, parts.debts, parts.paid)
         gatekeeper = Gatekeeper(database, settings.token, clock)
         front = Front(make_app(parts), gatekeeper, clock, chance)

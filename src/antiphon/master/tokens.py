@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
-from antiphon import records
 from antiphon.clock import Chance, Clock
 from antiphon.db import Database, StateLock, database_url
 from antiphon.db.checkup import checkup
@@ -19,10 +17,10 @@ from antiphon.master.scopes import checked, checked_surface
 from antiphon.records import audit
 from antiphon.records import tokens as rows
 from antiphon.records.pages import MAX_LIMIT, Cut
+from antiphon.records.records import MIGRATIONS
 from antiphon.records.tokens import TokenRecord
 from antiphon.settings import General, MasterSettings
 
-MIGRATIONS = Path(records.__file__).parent / "migrations"
 STORE = "master"
 """The name that the database carries: a surface's `state.db` is no control plane's."""
 

@@ -16,6 +16,7 @@ from yarl import URL
 from antiphon.clock import Clock, SystemChance, SystemClock
 from antiphon.master import tokens
 from antiphon.master.app import serve
+from antiphon.master.eraser import Agent
 from antiphon.master.scopes import OF_A_SURFACE, SCOPES
 from antiphon.settings import General, MasterSettings
 
@@ -81,9 +82,15 @@ class Master:
     """A running control plane; `client` makes a token and whoever uses it."""
 
     def __init__(
-        self, url: str, general: General, settings: MasterSettings, session: aiohttp.ClientSession
+        self,
+        url: str,
+        general: General,
+        settings: MasterSettings,
+        session: aiohttp.ClientSession,
+        stop: asyncio.Event,
     ):
         self.url = url
+        self.stop = stop
         self.general = general
         self.settings = settings
         self.session = session
@@ -118,7 +125,12 @@ class Master:
 
 @asynccontextmanager
 async def running_master(
-    folder: Path, *, database: str = "", clock: Clock | None = None, **settings: Any
+    folder: Path,
+    *,
+    database: str = "",
+    clock: Clock | None = None,
+    agent: Agent | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Master]:
     """A control plane on a free port, in this event loop, until the block ends. It has a token by
     its settings, too: `given`."""
@@ -132,14 +144,14 @@ async def running_master(
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(
-            serve(general, own, stop=stop, ready=ready.set_result, clock=clock)
+            serve(general, own, stop=stop, ready=ready.set_result, clock=clock, agent=agent)
         )
         await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             await task
         try:
             async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-                yield Master(ready.result(), general, own, session)
+                yield Master(ready.result(), general, own, session, stop)
         finally:
             stop.set()
 

@@ -199,7 +199,10 @@ async def move_chat(
         old, new = found.place.room, place.room
         before = settings.isolation_of(tx.connection, tx.surface, old, {})
         settings.move_room(tx.connection, tx.surface, old, new, tx.now_ms)
-        renew = settings.isolation_of(tx.connection, tx.surface, new, {}) != before
+        after = settings.isolation_of(tx.connection, tx.surface, new, {})
+        # The room's settings have moved already where another of its chats went before this one.
+        kind = "user" if found.place.user else "thread" if found.place.thread_root else "room"
+        renew = after not in (before, kind)
         if not chats.move(tx.connection, found.place, place, renew=renew):
             raise Problem(409, "conflict", "This place has another chat.")
         _note(tx, "chat.moved", chat_id)

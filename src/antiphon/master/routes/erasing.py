@@ -21,7 +21,7 @@ from antiphon.records.pages import MAX_LIMIT, Cut
 
 router = APIRouter(tags=["users"])
 
-WAIT_S: Final = 5.0
+WAIT_S: Final = 3.0
 """Seconds that the answer waits for the agent; what is owed then goes on without it."""
 
 
