@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from antiphon.cli import agent, demo, init, master, matrix, run
+from antiphon.cli import agent, chat, demo, init, master, matrix, run
 from antiphon.cli.options import Options, path_option
 from antiphon.errors import EXIT_FAILED, EXIT_OK, AntiphonError
 
@@ -68,6 +68,7 @@ def antiphon(ctx: click.Context, config: Path | None, die_with_parent: bool) -> 
 
 
 antiphon.add_command(demo.demo)
+antiphon.add_command(chat.chat)
 antiphon.add_command(init.init)
 antiphon.add_command(run.run)
 antiphon.add_command(agent.agent)

@@ -93,7 +93,7 @@ async def test_whoami_tells_role_conversation_model_and_settings(tmp_path: Path)
 async def test_whoami_works_without_the_agent(tmp_path: Path) -> None:
     async with command_world(tmp_path) as world:
         world.platform.away = True
-        assert "the agent does not answer now" in (await world.says(BOB, "!whoami")).text
+        assert "does not tell now" in (await world.says(BOB, "!whoami")).text
 
 
 async def test_whoami_says_what_the_chat_is(tmp_path: Path) -> None:

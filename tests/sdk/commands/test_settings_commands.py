@@ -49,7 +49,7 @@ async def test_each_is_explained(tmp_path: Path) -> None:
         text = (await world.says(BOB, "!settings model")).text
         assert "`offline`, `openai:gpt-9`, `local`" in text
         world.platform.away = True
-        assert "does not answer" in (await world.says(BOB, "!settings model")).text
+        assert "does not tell now" in (await world.says(BOB, "!settings model")).text
 
 
 async def test_one_is_set_and_reset_for_oneself(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ async def test_usage_tells_the_day_the_month_and_what_is_left(tmp_path: Path) ->
             ["!quota @bob:example.org tokens_per_day 1000", "!quota room turns_per_minute 7"],
         )
         text = (await world.says(BOB, "!usage")).text
-        assert "You, today (UTC): 1 question, 150 tokens (100 in, 50 out), 2 s" in text
+        assert "You, today (UTC): 1 question, 150 tokens (100 in, 50 out), 2.0 s" in text
         assert "You, in 30 days: 2 questions, 300 tokens" in text
         assert "This room, today: 2 questions" in text
         assert "Limit for you: 1,000 tokens a day, 850 left today." in text

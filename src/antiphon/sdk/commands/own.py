@@ -26,7 +26,7 @@ async def whoami(kit: Kit, asker: Asker, arguments: Sequence[str]) -> Reply:
     lines = [
         f"You are {code(asker.user_id)}, {_role(kit, asker)}.",
         "",
-        f"- This chat: {_chat(asker)}.",
+        f"- This chat: {_chat(kit, asker)}.",
         f"- Conversation: {named(chat.session)}, begun {when(chat.session.started_ms)}.",
         f"- {await _model(kit, settings)}",
         f"- Settings: {_changed(kit, settings)}.",
@@ -42,7 +42,9 @@ def _role(kit: Kit, asker: Asker) -> str:
     return f"a moderator of this room {may}" if asker.is_moderator else f"someone {may}"
 
 
-def _chat(asker: Asker) -> str:
+def _chat(kit: Kit, asker: Asker) -> str:
+    if not kit.surface.shared:
+        return "you alone, in this terminal"
     if asker.place.user is not None:
         return "you alone in this room; others have chats of their own here"
     if asker.place.thread_root is not None:
@@ -56,7 +58,7 @@ async def _model(kit: Kit, settings: ChatSettings) -> str:
         try:
             model = next(iter(await kit.platform.models()), None)
         except AGENT_AWAY:
-            return "Model: the agent's own; the agent does not answer now."
+            return "Model: the agent's own, which it does not tell now."
     if model is None:
         return "Model: the agent's own."
     provider, colon, name = model.partition(":")
@@ -106,7 +108,8 @@ def _sum(used: UsageSum) -> str:
     tokens = (
         f"{counted(used.tokens, 'token')} ({used.input_tokens:,} in, {used.output_tokens:,} out)"
     )
-    return f"{counted(used.turns, 'question')}, {tokens}, {used.seconds:,.0f} s of answering."
+    seconds = f"{used.seconds:,.1f}" if used.seconds < 10 else f"{used.seconds:,.0f}"
+    return f"{counted(used.turns, 'question')}, {tokens}, {seconds} s of answering."
 
 
 def _limits(who: str, limits: Limits, used: UsageSum) -> list[str]:

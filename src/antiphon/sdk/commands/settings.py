@@ -124,7 +124,7 @@ async def _models_allowed(kit: Kit, setting: Setting) -> str:
     try:
         return ": " + _models(await kit.platform.models())
     except AGENT_AWAY:
-        return " that the agent has (it does not answer now)"
+        return " that the agent has (it does not tell now)"
 
 
 def _models(models: Sequence[str]) -> str:
@@ -214,9 +214,7 @@ async def _wrong_model(kit: Kit, name: str) -> str:
     try:
         models = await kit.platform.models()
     except AGENT_AWAY:
-        return (
-            "The agent does not answer, so I can't see whether it has that model. Nothing was set."
-        )
+        return "I can't see now which models the agent has. Nothing was set; please try again."
     if name in models:
         return ""
     return f"There is no model {code(name)} here. There are: {_models(models)}."
