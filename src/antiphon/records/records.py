@@ -193,15 +193,25 @@ class Records:
         now = self.clock.now_ms()
 
         def write(connection: Connection) -> SettingRecord | None:
+            made: list[SettingRecord | None] = []
+
             def do() -> None:
-                settings.write(
-                    connection, scope, key, value, by=by, now_ms=now, base=base, expected=expected
+                made.append(
+                    settings.write(
+                        connection,
+                        scope,
+                        key,
+                        value,
+                        by=by,
+                        now_ms=now,
+                        base=base,
+                        expected=expected,
+                    )
                 )
 
             body = ("setting", msgspec.to_builtins(scope), key, value)
             once(connection, surface or scope.surface, request_id, body, now, do)
-            found = settings.records_of(connection, scope)
-            return next((record for record in found if record.key == key), None)
+            return made[0] if made else settings.one(connection, scope, key)
 
         written = await self.database.write(write)
         self._tell()

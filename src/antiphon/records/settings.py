@@ -69,21 +69,33 @@ def write(
     check_version("This setting", 0 if known is None else known.version, expected)
     if (None if known is None else known.value) == text:
         return _record(scope, key, known)
+    version = 0
     if text is None:
         connection.execute(delete(settings).where(where))
-    elif known is not None or not insert_new(
+    elif known is None and insert_new(
         connection, settings, {**_columns(scope), "key": key, "value": text}
     ):
-        connection.execute(
-            update(settings).where(where).values(value=text, version=settings.c.version + 1)
-        )
+        version = 1
+    else:
+        version = connection.execute(
+            update(settings)
+            .where(where)
+            .values(value=text, version=settings.c.version + 1)
+            .returning(settings.c.version)
+        ).scalar_one()
     if key == "isolation":
         _renew(connection, before, _isolations(connection, scope, base))
     if scope.kind != "user" or key in LIMITS:
         bump_rules(connection, scope.surface, now_ms)
     _note(connection, scope, key, value, by, now_ms)
-    row = connection.execute(select(settings.c.value, settings.c.version).where(where))
-    return _record(scope, key, row.one_or_none())
+    return None if text is None else SettingRecord(scope, key, msgspec.json.decode(text), version)
+
+
+def one(connection: Connection, scope: Scope, key: str) -> SettingRecord | None:
+    """One setting in one scope; None: it is not set there."""
+    where = and_(_in(scope), settings.c.key == key)
+    found = connection.execute(select(settings.c.value, settings.c.version).where(where))
+    return _record(scope, key, found.one_or_none())
 
 
 def forget_user(connection: Connection, surface: str, user_id: UserId) -> int:
@@ -178,4 +190,4 @@ def _renew(
             renew_rooms(connection, surface, chats.c.room == room)
 
 
-__all__ = ["Base", "forget_user", "isolation_of", "move_room", "read", "records_of", "write"]
+__all__ = ["Base", "forget_user", "isolation_of", "move_room", "one", "read", "records_of", "write"]

@@ -54,10 +54,30 @@ class InstantDatabase:
         """As `Database.close`; what was kept stays, as on a disk."""
 
 
+class MemoryState(LocalState):
+    """A `LocalState` in memory."""
+
+    def __init__(
+        self,
+        database: InstantDatabase,
+        clock: Clock,
+        chance: Counting,
+        *,
+        surface: str,
+        base: Mapping[str, Any],
+    ):
+        super().__init__(database, clock, chance, surface=surface, base=base)
+        self._parts = (database, clock, chance)
+
+    def another(self, surface: str, base: Mapping[str, Any]) -> MemoryState:
+        """The same rows, as another process sees them."""
+        return MemoryState(*self._parts, surface=surface, base=base)
+
+
 def memory_state(
     surface: str = "matrix", *, clock: Clock | None = None, base: Mapping[str, Any] | None = None
-) -> LocalState:
+) -> MemoryState:
     """A new, empty state. Without a clock its time stands still."""
-    return LocalState(
+    return MemoryState(
         InstantDatabase(), clock or FakeClock(), Counting(), surface=surface, base=base or {}
     )
