@@ -269,7 +269,7 @@ async def test_a_person_gets_all_that_is_kept_of_them_as_json(state: State) -> N
     (chat,) = found["chats"]
     assert chat["place"]["user"] == ANNA
     assert [one["title"] for one in chat["sessions"]] == ["My trip"]
-    assert [run["run_id"] for run in found["usage"]] == [f"run of {ANNA}"]
+    assert [run["run_id"] for run in found["usage"]] == ["run-of-anna"]
     assert isinstance(found["first_seen_ms"], int)
     # Who gave a role is in the log: here Anna gave Bert his.
     others = {key: value for key, value in found.items() if key != "audit"}
