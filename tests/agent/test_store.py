@@ -20,6 +20,7 @@ from antiphon.agent.model import (
 )
 from antiphon.agent.store import (
     MIGRATIONS,
+    erasure,
     events,
     ledger,
     lifecycle,
@@ -338,5 +339,34 @@ async def test_only_crashes_at_work_are_failed_attempts(database: Database) -> N
         assert over.run.status == "error"
         assert [one.type for one in over.frames] == ["run.error"]
         assert failed() == {"r0": 2}
+
+    await database.write(check)
+
+
+async def test_many_runs_of_an_author_are_erased_in_pieces(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The open one among them ends, and its bare end stays; nobody else's row is touched."""
+    monkeypatch.setattr(lifecycle, "AT_ONCE", 2)
+
+    def check(connection: Connection) -> None:
+        for number in range(7):
+            author = "@bert:x" if number == 3 else "@anna:x"
+            start = wanted(f"r{number}")
+            start = msgspec.structs.replace(start, input=(InputPart("hi", author),))
+            lifecycle.start(connection, start, 1)
+            steps.add(connection, THREAD, f"r{number}", StepRow(0, "yes"), 2)
+            if number < 6:
+                runs.end(connection, THREAD, f"r{number}", "success", None, 3, Usage(steps=1))
+        erased = erasure.erase_author(connection, THREAD, "@anna:x", 5)
+        assert erased.runs == ("r0", "r1", "r2", "r4", "r5", "r6")
+        assert [one.type for one in erased.frames] == ["run.finished"]
+        assert erasure.erase_author(connection, THREAD, "@anna:x", 5).runs == ()
+        assert [turn.run_id for turn in steps.turns(connection, THREAD, 99)] == ["r3"]
+        left = connection.execute(select(schema.events.c.run_id, schema.events.c.type)).all()
+        assert [tuple(row) for row in left] == [("r6", "run.finished")]
+        gone = runs.get(connection, THREAD, "r0")
+        assert gone is not None
+        assert (gone.status, gone.input, gone.usage) == ("withdrawn", (), Usage(steps=1))
 
     await database.write(check)

@@ -9,11 +9,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from antiphon.agent_api.answer import Answer
-from antiphon.agent_api.client import AgentClient
+from antiphon.agent_api.client import AgentClient, Limits
 from antiphon.agent_api.messages import InputPart
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.testing.agent_service import THREAD, TOKEN, AgentProcess
 from antiphon.testing.engine import Act, Rule, Script, say
+
+PATIENT = Limits(verb_s=50)
+"""Three starts of a process may take long on a busy machine."""
 
 
 async def test_one_subscription_lives_through_two_kills_of_the_agent(tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ async def test_an_erasure_lives_through_kills_of_the_agent(tmp_path: Path) -> No
     try:
         async with (
             AgentClient(agent.url, TOKEN, clock=clock, chance=chance) as client,
-            AgentClient(agent.url, "erases", clock=clock, chance=chance) as master,
+            AgentClient(agent.url, "erases", clock=clock, chance=chance, limits=PATIENT) as master,
         ):
             for run_id, author in (("r1", "@anna:x"), ("r2", "@bert:x")):
                 parts = (InputPart("CANARY of " + author, author),)

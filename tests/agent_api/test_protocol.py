@@ -303,7 +303,7 @@ def test_verbs_are_answered_by_id_and_those_given_up_are_not_repeated(wire: Wire
     assert wire.protocol.outstanding() == ("c1", "c2", "c3")
     wire.protocol.give_up("c3")
     first, second = wire.get(Ok("c1"), Error("internal", "Full.", "c2", retryable=True))
-    assert first == Answered("c1", None)
+    assert first == Answered("c1", None, Ok("c1"))
     assert isinstance(second, Answered)
     assert second.error is not None
     assert (second.error.code, second.error.retryable) == ("internal", True)

@@ -123,3 +123,26 @@ async def test_wrong_settings_and_a_foreign_database_are_refused_at_once(tmp_pat
         with pytest.raises(StateError, match="not a database"):
             async with opened(agent, tmp_path):
                 pass
+
+
+async def test_the_models_are_the_agents_its_own_first(tmp_path: Path) -> None:
+    """An older agent does not say; that is no failure."""
+    async with FakeAgent() as agent, opened(agent, tmp_path) as platform:
+        agent.refusals["models.list"] = [Error("unknown_type", "There is no such verb.")]
+        assert await platform.models() == ()
+        agent.models = ("openai:a", "offline")
+        assert await platform.models() == ("openai:a", "offline")
+
+
+async def test_what_a_person_said_is_erased_from_a_thread(tmp_path: Path) -> None:
+    """Where the thread is gone already, that is as good."""
+    async with FakeAgent() as agent, opened(agent, tmp_path) as platform:
+        chat = await platform.chat(PLACE)
+        thread_id = chat.session.thread_id
+        async for _ in platform.answer(Run(RunId("t1.0"), thread_id, (Said(ANNA, "hi"),))):
+            pass
+        assert await platform.export_thread(thread_id) is not None
+        await platform.erase_author(thread_id, ANNA)
+        assert await platform.export_thread(thread_id) is None
+        await platform.forget(thread_id)
+        await platform.erase_author(thread_id, ANNA)

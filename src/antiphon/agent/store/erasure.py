@@ -40,7 +40,4 @@ def erase_author(connection: Connection, thread: ThreadId, author: str, now_ms: 
     threads.lock(connection, thread)
     lifecycle.refuse_gone(connection, thread)
     found = runs_by(connection, thread, author)
-    frames: list[Frame] = []
-    for run_id in found:
-        frames += lifecycle.withdraw(connection, thread, run_id, now_ms)
-    return Erased(found, frames)
+    return Erased(found, lifecycle.erase(connection, thread, found, now_ms))

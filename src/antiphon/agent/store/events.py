@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -92,10 +93,12 @@ def prune(connection: Connection, thread: ThreadId, keep: set[str]) -> None:
     )
 
 
-def erase(connection: Connection, thread: ThreadId, run_id: str, but_seq: int | None) -> None:
-    """Deletes the run's events, except the one with `but_seq`."""
+def erase(
+    connection: Connection, thread: ThreadId, run_ids: Sequence[str], but_seq: int | None
+) -> None:
+    """Deletes the runs' events, except the one with `but_seq`."""
     row = schema.events.c
-    where = of(schema.events, thread, row.run_id == run_id)
+    where = of(schema.events, thread, row.run_id.in_(run_ids))
     if but_seq is not None:
         where = where & (row.seq != but_seq)
     connection.execute(delete(schema.events).where(where))

@@ -6,7 +6,7 @@ frames to be sent once the transaction is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete
@@ -29,6 +29,9 @@ from antiphon.errors import AgentProtocolError
 
 MAX_ATTEMPTS = 3
 """A run whose attempts failed this often ends in an error."""
+
+AT_ONCE = 500
+"""Runs that one statement erases: databases bound the values in one."""
 
 UNKNOWN_OUTCOME = (
     "outcome unknown: the agent was interrupted while this tool ran. It may or may not have acted. "
@@ -205,9 +208,20 @@ def withdraw(connection: Connection, thread: ThreadId, run_id: str, now_ms: int)
     if run is None:
         tombstones.bury(connection, thread, run_id, "withdrawn", now_ms)
         return []
-    ended = _end_cancelled(connection, run, now_ms) if run.status == "running" else []
-    runs.erase(connection, thread, run_id)
-    events.erase(connection, thread, run_id, ended[-1].seq if ended else None)
+    return erase(connection, thread, (run_id,), now_ms)
+
+
+def erase(
+    connection: Connection, thread: ThreadId, run_ids: Sequence[str], now_ms: int
+) -> list[Frame]:
+    """Withdraws these runs, which are there."""
+    running = runs.running_of(connection, thread)
+    run = runs.get(connection, thread, running) if running and running in run_ids else None
+    ended = _end_cancelled(connection, run, now_ms) if run else []
+    for first in range(0, len(run_ids), AT_ONCE):
+        some = run_ids[first : first + AT_ONCE]
+        runs.erase(connection, thread, some)
+        events.erase(connection, thread, some, ended[-1].seq if ended else None)
     return ended
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -208,15 +209,14 @@ def park(connection: Connection, thread: ThreadId, run_id: str) -> None:
     )
 
 
-def erase(connection: Connection, thread: ThreadId, run_id: str) -> None:
-    """Erases what a run carried in and out; its id stays, as withdrawn, and how much it has used.
-    (Its events are erased by
-    `antiphon.agent.store.events.erase`.)"""
+def erase(connection: Connection, thread: ThreadId, run_ids: Sequence[str]) -> None:
+    """Erases what runs carried in and out; their ids stay, as withdrawn, and how much they have
+    used. (Their events are erased by `antiphon.agent.store.events.erase`.)"""
     row = schema.runs
     connection.execute(
         update(row)
-        .where(of(row, thread, row.c.run_id == run_id))
+        .where(of(row, thread, row.c.run_id.in_(run_ids)))
         .values(status="withdrawn", body_hash="", input="[]", settings="", error=None)
     )
     for table in (schema.steps, schema.calls, schema.notes):
-        connection.execute(delete(table).where(of(table, thread, table.c.run_id == run_id)))
+        connection.execute(delete(table).where(of(table, thread, table.c.run_id.in_(run_ids))))
