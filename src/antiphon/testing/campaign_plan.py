@@ -184,6 +184,8 @@ def _kill(made: Plan, target: Order, targets: Sequence[Order], chance: random.Ra
     visit = chance.randint(1, 4) if name.startswith(OFTEN) else 1
     if name.startswith("sync"):
         visit += 2  # the first ones tell a new bot nothing
+    if made.encrypted and name.startswith(("sync", "journal", "keys.received")):
+        visit += chance.randint(0, 8)  # keys come with some of them alone, after the invites
     if name in ("keys.before_commit", "keys.committed"):
         visit = chance.randint(1, 25)  # a start alone comes by ten times
     before: tuple[Order, ...] = ()
