@@ -34,6 +34,7 @@ async def kill(trial: Trial) -> None:
         await trial.open_rooms()
         await trial.ask_each(trial.chance.randint(1, 3))
     if plan.first.text.startswith(("claim", "unwedge")):
+        await trial.settled()  # it takes that from nobody but who it has written to
         await encrypted.unwedge(trial)
         await trial.ask_each(1)
     if plan.stop:
