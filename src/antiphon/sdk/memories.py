@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from antiphon.agent_api.client import AgentClient
 from antiphon.agent_api.messages import ErrorCode
 from antiphon.clock import Chance, Clock
-from antiphon.core.ids import ThreadId
+from antiphon.core.ids import ThreadId, UserId
 from antiphon.errors import AgentProtocolError, AgentUnreachableError
 from antiphon.settings import AgentSettings
 
@@ -40,6 +40,14 @@ class Memories:
             await self._client.import_(thread_id, archive)
         except AgentProtocolError as error:
             raise _unable(error) from error
+
+    async def erase_author(self, thread_id: ThreadId, user_id: UserId) -> None:
+        """Erases from the thread what this person said; that it is gone already is as good."""
+        try:
+            await self._client.erase_author(thread_id, user_id)
+        except AgentProtocolError as error:
+            if error.code not in NOTHING:
+                raise _unable(error) from error
 
     async def forget_thread(self, thread_id: ThreadId) -> None:
         """Erases the thread at the agent; that it is gone already is as good."""

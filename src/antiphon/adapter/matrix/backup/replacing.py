@@ -70,7 +70,7 @@ async def prepare(
         now_ms=now_ms,
     )
     _, _, ready = _targets(state, matrix)
-    retired = state_backup.retired_of(present.state) if present.state is not None else {}
+    since = state_backup.since_of(present.state)
     try:
         await load.build(
             journal,
@@ -83,7 +83,7 @@ async def prepare(
             backup.state(),
             _state_ready(state),
             STATE_MIGRATIONS,
-            lambda connection: state_backup.put_back(connection, decided.moved, retired),
+            lambda connection: state_backup.put_back(connection, decided.moved, since, now_ms),
             store=state_backup.STORE,
         )
     except OSError as error:

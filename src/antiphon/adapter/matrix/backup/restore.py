@@ -31,6 +31,7 @@ from antiphon.errors import (
     SettingsError,
     StateError,
 )
+from antiphon.sdk import state_backup
 from antiphon.sdk.memories import Memories, open_memories
 from antiphon.settings import AgentSettings, General, MatrixSettings
 
@@ -141,7 +142,10 @@ async def _restore(
         crash_point("restore.decided")
         await _forget_others(begun, decided, there)
         for thread_id, source in fate.source.items():
-            await _bring(backup, thread_id, decided.moved[thread_id], source, there)
+            new = decided.moved[thread_id]
+            await _bring(backup, thread_id, new, source, there)
+            for user_id in state_backup.erased_since(backup.state(), present.state):
+                await there.erase_author(new, user_id)
             crash_point("restore.imported")
     await replacing.prepare(state, matrix, backup, present, decided, SystemClock().now_ms())
     crash_point("restore.prepared")
