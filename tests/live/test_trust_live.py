@@ -63,13 +63,13 @@ def trusting(synapse: Synapse, tmp_path: Path) -> Callable[..., object]:
             house.model.words, house.model.gap = 8, 0
             await house.open(ONLY_CROSS_SIGNED=str(strict).lower())
             ada = await stack.enter_async_context(js_client(synapse, "ada"))
+            room = await ada.room(house.bot.user_id)
+            await ada.joined_by(room, house.bot.user_id)
             if strict:
                 await ada.only_signed_devices()
                 await ada.until_devices(
                     house.bot.user_id, lambda d: any(x.signed_by_owner for x in d.values())
                 )
-            room = await ada.room(house.bot.user_id)
-            await ada.joined_by(room, house.bot.user_id)
             yield Trusting(house, ada, room)
 
     return opened

@@ -191,6 +191,9 @@ class Backup:
     def on_standing(self, tell: Any) -> None:
         """It has nothing to tell."""
 
+    def on_keys(self, wake: Any) -> None:
+        """It finds none."""
+
     def look_again(self) -> None:
         """Nothing is looked at."""
 
@@ -198,17 +201,75 @@ class Backup:
         """Nothing is owed."""
 
 
+async def test_who_was_never_looked_up_is_waited_for_and_not_skipped(tmp_path: Path) -> None:
+    """The first message in a new room comes before anything is known of its sender's devices."""
+    async with World(tmp_path) as world:
+        ann, ben, cyd = (
+            await world.join(ANN, "A"),
+            await world.join(BEN, "B"),
+            await world.join("@cyd:x", "C"),
+        )
+        world.directory.cross_sign(BEN, OLD)
+        woken = asyncio.Event()
+        cipher = cipher_of(ann, strict=True)
+        cipher.on_keys(woken.set)
+        events = []
+        for sender in (ben, cyd):
+            raw = await sender.write(ROOM, "hello", [ANN, BEN, "@cyd:x"])
+            events.append(event_of(raw))
+        await ann.sync(settle=False)
+        for shown in await cipher.readable(RoomId(ROOM), events):
+            assert shown.type == "m.room.encrypted"
+        async with while_in(cipher.run()):
+            await asyncio.wait_for(woken.wait(), 5)
+        first, second = await cipher.readable(RoomId(ROOM), events)
+        assert (first.type, first.content.get("body")) == ("m.room.message", "hello")
+        assert second.type == NEVER  # looked up, and signed by nobody
+
+
+async def test_whose_homeserver_is_away_is_waited_for_without_haste(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        ann, ben = await world.join(ANN, "A"), await world.join("@ben:away", "B")
+        cipher = cipher_of(ann, strict=True)
+        woken: list[None] = []
+        cipher.on_keys(lambda: woken.append(None))
+        event = event_of(await ben.write(ROOM, "hello", [ANN, "@ben:away"]))
+        world.directory.failing.add("away")
+        await ann.sync(settle=False)
+        async with while_in(cipher.run()):
+            for _ in range(3):
+                [shown] = await cipher.readable(RoomId(ROOM), [event])
+                assert shown.type == "m.room.encrypted"
+                await asyncio.sleep(0.05)
+        assert woken == []
+        assert world.directory.requests.count("query") < 10
+
+
+def cipher_of(someone: Someone, *, strict: bool) -> RoomCipher:
+    return RoomCipher(
+        someone.crypto,
+        RoomFacts(cast("Any", None), only_cross_signed=strict),
+        cast("Upkeep", Backup()),
+        someone.user_id,
+        someone.world.clock,
+        only_cross_signed=strict,
+    )
+
+
+def event_of(raw: dict[str, Any]) -> Event:
+    return Event(
+        event_id=raw["event_id"],
+        type="m.room.encrypted",
+        sender=raw["sender"],
+        content=raw["content"],
+        origin_server_ts=0,
+    )
+
+
 @pytest.mark.parametrize("strict", [True, False])
 async def test_only_where_signatures_count_is_it_not_answered(scene: Scene, strict: bool) -> None:
     """And it is counted, and said in the log."""
-    cipher = RoomCipher(
-        scene.ann.crypto,
-        RoomFacts(cast("Any", None), only_cross_signed=strict),
-        cast("Upkeep", Backup()),
-        ANN,
-        scene.world.clock,
-        only_cross_signed=strict,
-    )
+    cipher = cipher_of(scene.ann, strict=strict)
     standing: dict[str, float] = {}
     seen: list[tuple[str, str]] = []
     cipher.on_standing(standing.__setitem__)
@@ -222,14 +283,7 @@ async def test_only_where_signatures_count_is_it_not_answered(scene: Scene, stri
             async with asyncio.timeout(5):
                 while standing.get("identities_changed") != 1:
                     await asyncio.sleep(0.01)
-        raw = await scene.message()
-        event = Event(
-            event_id=raw["event_id"],
-            type="m.room.encrypted",
-            sender=BEN,
-            content=raw["content"],
-            origin_server_ts=0,
-        )
+        event = event_of(await scene.message())
         [shown] = await cipher.readable(RoomId(ROOM), [event])
     assert shown.type == (NEVER if strict else "m.room.message")
     assert shown.sealed is not strict

@@ -131,7 +131,15 @@ def _with(
     device = devices.by_key(connection, event.sender, row.sender_key)
     device_id = me.device_id if trust == "own" else "" if device is None else device.device_id
     return Decrypted(
-        kind, content, event.sender, trust, device_id, row.session_id, row.sender_key, index
+        kind,
+        content,
+        event.sender,
+        trust,
+        device_id,
+        row.session_id,
+        row.sender_key,
+        index,
+        looked_up=trust in ("own", "cross-signed") or users.is_fresh(connection, event.sender),
     )
 
 

@@ -82,6 +82,14 @@ class Lookups:
         """What is known of a user, the public identity keys with it."""
         return (await self._store.read(lambda c: users.of(c, [user_id]))).get(user_id)
 
+    async def looked_up(self, user_ids: Collection[str]) -> set[str]:
+        """Those of these users whose devices are known as of now."""
+
+        def look(connection: Connection) -> set[str]:
+            return {name for name in user_ids if users.is_fresh(connection, name)}
+
+        return await self._store.read(look)
+
     async def identity_keys(self, user_id: str) -> dict[str, Any]:
         """The valid identity keys of a user as they were signed: `master`, `self_signing`,
         `user_signing`, as far as there are any."""

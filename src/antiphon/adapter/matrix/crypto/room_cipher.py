@@ -69,6 +69,7 @@ class RoomCipher:
         self._seen_changed: Callable[[str, str], None] = lambda user_id, room_id: None
         self._go_through: Callable[[SendGate], None] = lambda gate: None
         self._count: Callable[[str, float], None] = lambda what, value: None
+        self._unknown: set[str] = set()
         self._changed = -1  # people whose identity has changed; not counted yet
         self._wake: Callable[[], None] = lambda: None
         self._owed = asyncio.Event()
@@ -114,6 +115,8 @@ class RoomCipher:
             await self._owed.wait()
             self._owed.clear()
             try:
+                unknown = set(self._unknown)
+                await self._crypto.machine.track(unknown)
                 settled = await self._crypto.settle()
             except HomeserverError as error:
                 if isinstance(error, TokenRevokedError):
@@ -128,6 +131,10 @@ class RoomCipher:
                 self._tell(settled.problems, settled.changed)
                 if settled.changed or self._changed:
                     await self._count_changed()
+                if unknown:
+                    self._unknown -= unknown
+                    if await self._crypto.machine.looked_up(unknown):
+                        self._wake()  # else their homeserver is away: they are waited for
 
     async def received(self, response: SyncResponse) -> None:
         self._facts.note(response)
@@ -246,6 +253,11 @@ class RoomCipher:
         if result.trust == "changed-identity":
             self._seen_changed(event.sender, room_id)
         if self._only_cross_signed and result.trust not in ("own", "cross-signed"):
+            if not result.looked_up:
+                # Perhaps its owner signed it: a debt until that is known, not a message to skip.
+                self._unknown.add(event.sender)
+                self._owed.set()
+                return event
             self._log.warning(
                 "sender_not_trusted",
                 room=room_id,

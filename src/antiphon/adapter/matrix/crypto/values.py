@@ -111,7 +111,8 @@ class Queried(msgspec.Struct, frozen=True):
 
 class Decrypted(msgspec.Struct, frozen=True):
     """A message that was read. `device_id` is the sender's, empty where it isn't known; where
-    `trust` is `backup` or `forwarded` it is a claim only."""
+    `trust` is `backup` or `forwarded` it is a claim only. `looked_up`: the sender's devices are
+    known as of now; else a look at them may change `trust`."""
 
     type: str
     content: dict[str, Any]
@@ -121,6 +122,7 @@ class Decrypted(msgspec.Struct, frozen=True):
     session_id: str
     sender_key: str
     index: int
+    looked_up: bool = True
 
 
 class Unreadable(msgspec.Struct, frozen=True):

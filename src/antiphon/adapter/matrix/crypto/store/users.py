@@ -53,6 +53,12 @@ def of(connection: Connection, users: Iterable[str]) -> dict[str, User]:
     return found
 
 
+def is_fresh(connection: Connection, user_id: str) -> bool:
+    """Whether the list of this user's devices is the one of now, as far as we were told."""
+    found = of(connection, [user_id]).get(user_id)
+    return found is not None and found.tracked and not found.outdated
+
+
 def outdated(connection: Connection) -> list[User]:
     """Those whom we track and whose list must be asked for."""
     statement = (
