@@ -10,7 +10,8 @@ import msgspec
 Op = Literal[
     "versions", "login", "whoami", "logout", "sync", "send", "redact", "typing", "receipt",
     "join", "leave", "forget", "invite", "messages", "createRoom", "joined_rooms",
-    "joined_members", "directory", "state", "set_state", "event", "relations", "displayname", "set_displayname",
+    "joined_members", "directory", "state", "set_state", "event", "relations",
+    "displayname", "set_displayname",
     "federation_version", "synapse_version", "login_flows", "hierarchy",
     "keys_upload", "keys_query", "keys_claim", "keys_changes", "send_to_device", "signing_keys",
     "signatures", "devices", "account_data", "set_account_data", "backup_version", "create_backup",

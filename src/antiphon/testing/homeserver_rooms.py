@@ -228,7 +228,8 @@ class Rooms:
         return (e for e in self.state(room_id, upto).values() if e.position > after)
 
     def _stripped(self, room_id: str, invitation: StreamEvent) -> list[dict[str, Any]]:
-        wanted = {("m.room.create", ""), ("m.room.name", ""), ("m.room.encryption", "")}
+        kinds = ("create", "name", "encryption", "canonical_alias")
+        wanted = {(f"m.room.{kind}", "") for kind in kinds}
         events = [e for key, e in self.state(room_id).items() if key in wanted]
         return [
             {name: e.raw[name] for name in ("type", "sender", "state_key", "content")}

@@ -34,7 +34,13 @@ from antiphon.errors import (
     StateInUseError,
 )
 from antiphon.sdk.real import NO_CHAT, open_platform
-from antiphon.settings import AgentSettings, ChatFileSettings, General, MatrixSettings
+from antiphon.settings import (
+    AgentSettings,
+    ChatFileSettings,
+    General,
+    MasterSettings,
+    MatrixSettings,
+)
 from antiphon.telemetry import logger
 
 SURFACE = "matrix"
@@ -50,6 +56,7 @@ async def run(
     agent: AgentSettings,
     *,
     chat: ChatFileSettings = NO_CHAT,
+    master: MasterSettings | None = None,
     ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
     until_idle: float | None = None,
@@ -60,7 +67,8 @@ async def run(
     it ends when nothing is owed any more, or after that many seconds, and waits for no homeserver
     that is away (HomeserverUnreachableError). Gives the report of its start, None where it was
     stopped before. Raises SettingsError, StateError, LoginError, TokenRevokedError,
-    AgentRefusedError and what the database raises."""
+    AgentRefusedError, MasterRefusedError and what the database raises. `master`: the control plane,
+    where one keeps chats and settings."""
     state = general.state_path()
     clock, chance = SystemClock(), SystemChance()
     stop = stop or _stop_on_signals()
@@ -87,6 +95,7 @@ async def run(
                 clock=clock,
                 chance=chance,
                 chat=chat,
+                master=master,
             )
         )
         cipher = await stack.enter_async_context(

@@ -12,6 +12,7 @@ from antiphon.core.access import AllowList
 from antiphon.core.chat_settings import ChatSettings, Isolation
 from antiphon.core.ids import EventId, RoomId, UserId
 from antiphon.core.limits import Limits, day_start_ms, person_limits, room_limits
+from antiphon.core.people import UsageEntry
 from antiphon.core.roles import Access, RoomList
 from antiphon.core.rules import Rules
 from antiphon.core.scopes import Scope
@@ -140,6 +141,14 @@ class Policy:
         if any(day != today for day, _ in self._tokens.values()):
             self._tokens = {}
         self._tokens[by, room] = (today, tokens)
+
+    def used(self, entry: UsageEntry) -> None:
+        """This was used too: what is counted already grows by it until it is counted anew."""
+        tokens = entry.input_tokens + entry.output_tokens
+        for key in ((entry.user_id, None), (None, entry.room)):
+            day, before = self._tokens.get(key, (-1, 0))
+            if day == day_start_ms(entry.at_ms):
+                self._tokens[key] = (day, before + tokens)
 
     @staticmethod
     def _own_isolation(now: _Snapshot, room_id: RoomId) -> Isolation | None:

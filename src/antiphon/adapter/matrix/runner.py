@@ -107,6 +107,9 @@ class TurnRunner:
                         await self._deliver(turn)
         except RoomRefusedError as error:
             await self._give_up(turn, str(error))
+        finally:
+            if turn.kind == COMMAND:
+                self._debtor.wake()  # what a command began is finished, though it was taken back
 
     async def _answer(self, turn: Turn, writer: AnswerWriter) -> bool:
         """Finds the turn's answer and fixes it; False when there is nothing to deliver."""

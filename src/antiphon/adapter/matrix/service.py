@@ -100,7 +100,7 @@ async def serve(
         cipher.send_through(gate)
         delivery = Delivery(client, journal, gate, metrics, clock, watch, cipher)
         debtor = Debtor(platform, journal, clock)
-        clerk = UsageClerk(platform, journal, clock)
+        clerk = UsageClerk(platform, journal, policy, clock)
         redactor = Redactor(journal, delivery)
         stopper = Stopper(journal, delivery, debtor, clock)
         names = RoomNames(client, journal, policy, matrix.rooms, clock)

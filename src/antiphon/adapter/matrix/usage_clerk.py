@@ -8,6 +8,7 @@ from functools import partial
 from antiphon.adapter.matrix.beside import woken_within
 from antiphon.adapter.matrix.journal import usage
 from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.policy import Policy
 from antiphon.clock import Clock
 from antiphon.crash import crash_point
 from antiphon.errors import PlatformError
@@ -21,8 +22,9 @@ AT_ONCE = 100
 class UsageClerk:
     """Works off what the journal owes. Told twice, a run is counted once."""
 
-    def __init__(self, platform: Platform, journal: Journal, clock: Clock):
+    def __init__(self, platform: Platform, journal: Journal, policy: Policy, clock: Clock):
         self._platform = platform
+        self._policy = policy
         self._journal = journal
         self._clock = clock
         self._due = asyncio.Event()
@@ -54,5 +56,7 @@ class UsageClerk:
         while entries := await self._journal.read(lambda c: usage.owed(c, AT_ONCE)):
             await self._platform.record_usage(entries)
             crash_point("usage.told")
+            for entry in entries:  # before they leave the journal: never counted less than it is
+                self._policy.used(entry)
             await self._journal.write(partial(usage.counted, entries=entries))
             crash_point("usage.counted")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from antiphon.adapter.matrix.app import SURFACE, known_account
-from antiphon.adapter.matrix.doctor.finding import Finding, failed, failure, ok
+from antiphon.adapter.matrix.doctor.finding import Finding, failed, failure, ok, warning
 from antiphon.adapter.matrix.doctor.patient import Patient
 from antiphon.adapter.matrix.journal.journal import MIGRATIONS as JOURNAL_MIGRATIONS
 from antiphon.db.checkup import Checkup, checkup
@@ -14,12 +14,16 @@ from antiphon.db.lock import holder
 from antiphon.errors import (
     DatabaseError,
     ForeignDatabaseError,
+    MasterUnreachableError,
     MissingExtraError,
+    PlatformError,
     SchemaTooNewError,
     SettingsError,
     StateError,
 )
 from antiphon.sdk.prototype_state import MIGRATIONS as CHATS_MIGRATIONS
+from antiphon.sdk.remote_look import answers
+from antiphon.sdk.remote_state import STORE
 
 RESTORE = (
     "Stop the adapter and run `antiphon matrix restore FILE` with a backup. Without one, move the "
@@ -45,8 +49,24 @@ async def journal(patient: Patient) -> Finding:
 
 
 async def chats(patient: Patient) -> Finding:
-    """The sdk's memory: which chat has which thread at the agent."""
-    return await _database("chats", patient.chats_url, CHATS_MIGRATIONS)
+    """The sdk's memory: which chat has which thread at the agent; and the control plane, where one
+    keeps that."""
+    master = patient.master
+    if not master.url:
+        return await _database("chats", patient.chats_url, CHATS_MIGRATIONS)
+    found = await _database("chats", patient.chats_url, CHATS_MIGRATIONS, STORE)
+    if found.level != "ok":
+        return found
+    try:
+        said = await answers(master, SURFACE)
+    except MasterUnreachableError as error:
+        todo = "Start it, or correct [master] url; what is known goes on meanwhile."
+        return warning("chats", error.message, todo)
+    except PlatformError as error:
+        return failed("chats", error, "Make a token (`antiphon master token`), set [master] token.")
+    except SettingsError as error:
+        return failed("chats", error, "Correct [master] url and token.")
+    return ok("chats", f"{said} What is known here: {found.detail}")
 
 
 def running(patient: Patient) -> tuple[Finding, int | None]:
@@ -57,9 +77,9 @@ def running(patient: Patient) -> tuple[Finding, int | None]:
     return ok("running", f"runs on this state (process {pid or 'unknown'})"), pid
 
 
-async def _database(id_: str, url: str, migrations: Path) -> Finding:
+async def _database(id_: str, url: str, migrations: Path, store: str = "") -> Finding:
     try:
-        return judged(id_, await checkup(url, migrations))
+        return judged(id_, await checkup(url, migrations, store=store))
     except SchemaTooNewError as error:
         todo = "Install the newer version again: `pip install --upgrade antiphon`."
         return failed(id_, error, todo)

@@ -12,10 +12,8 @@ from antiphon.adapter.matrix.service import JOURNAL
 from antiphon.clock import Chance, Clock
 from antiphon.db import database_url
 from antiphon.sdk.interface import Platform
-from antiphon.settings import General, MatrixSettings
-
-CHATS = "state.db"
-"""The sdk's file in the state folder."""
+from antiphon.sdk.state_opening import state_url
+from antiphon.settings import General, MasterSettings, MatrixSettings
 
 
 class Patient(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +28,7 @@ class Patient(msgspec.Struct, frozen=True, kw_only=True):
     chance: Chance
     platform: Callable[[], AbstractAsyncContextManager[Platform]] | None
     with_model: bool = True
+    master: MasterSettings = MasterSettings()
 
     @property
     def state(self) -> Path:
@@ -44,4 +43,4 @@ class Patient(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def chats_url(self) -> str:
         """The sdk's database."""
-        return database_url("", self.state, CHATS)
+        return state_url(self.state, self.master)

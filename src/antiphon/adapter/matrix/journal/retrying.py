@@ -1,5 +1,5 @@
-"""`!retry`: a person's last question in a chat becomes another revision of its turn, answered in the
-same message."""
+"""`!retry`: a person's last question in a chat becomes another revision of its turn, answered in
+the same message."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ from antiphon.errors import (
     StateInUseError,
 )
 from antiphon.sdk.real import look_at_chats, open_platform
-from antiphon.settings import AgentSettings, General, MatrixSettings
+from antiphon.settings import AgentSettings, General, MasterSettings, MatrixSettings
 
 STOP_WITHIN_S = 60.0
 STOP_POLL_S = 0.1
@@ -73,11 +73,17 @@ class Looked(msgspec.Struct, frozen=True):
     device_id: str
 
 
-async def preview(general: General, matrix: MatrixSettings, options: Options) -> Plan:
+async def preview(
+    general: General,
+    matrix: MatrixSettings,
+    options: Options,
+    master: MasterSettings | None = None,
+) -> Plan:
     """The plan, changing nothing anywhere. Raises SettingsError, StateError, and for
     `server-leave-forget` what keeps the homeserver from being asked."""
     async with AsyncExitStack() as stack:
-        looked = await _look(stack, general, matrix, options, SystemClock(), may_sign_in=False)
+        clock = SystemClock()
+        looked = await _look(stack, general, matrix, options, clock, master, may_sign_in=False)
         return make_plan(options, looked.known)
 
 
@@ -87,6 +93,7 @@ async def reset(
     agent: AgentSettings,
     options: Options,
     terms: Terms,
+    master: MasterSettings | None = None,
 ) -> tuple[Plan, Result] | None:
     """Plans, asks, and does it; None where `terms.agreed` declines, and nothing was changed then.
 
@@ -100,7 +107,7 @@ async def reset(
         pending = record.load(state)
         if pending is not None and pending.options != options:
             record.refuse_unfinished(state)
-        looked = await _look(stack, general, matrix, options, clock, may_sign_in=True)
+        looked = await _look(stack, general, matrix, options, clock, master, may_sign_in=True)
         plan = make_plan(options, looked.known)
         if not terms.agreed(plan):
             return None
@@ -122,6 +129,7 @@ async def reset(
                 answer_timeout_s=matrix.answer_timeout_s,
                 clock=clock,
                 chance=SystemChance(),
+                master=master,
             )
         )
         known = looked.known
@@ -181,6 +189,7 @@ async def _look(
     matrix: MatrixSettings,
     options: Options,
     clock: Clock,
+    master: MasterSettings | None,
     *,
     may_sign_in: bool,
 ) -> Looked:
@@ -224,7 +233,7 @@ async def _look(
             if not name.endswith(("-wal", "-shm")) and (state / name).exists()
         ),
         held=await peek(url, MIGRATIONS, forgetting.held) or (),
-        chats=await look_at_chats(general, SURFACE, me),
+        chats=await look_at_chats(general, SURFACE, me, master=master),
         server=rooms,
         warnings=tuple(warnings),
         resumes=record.load(state) is not None,
