@@ -103,7 +103,7 @@ async def _agent(
         "ANTIPHON_AGENT__MODEL": chosen,
     }
     stop = asyncio.Event()
-    said = sys.stderr.isatty()
+    said = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if said:
         click.echo(f"Starting the agent ({chosen})…", err=True, nl=False)
     log = own.state_path() / "agent.log"

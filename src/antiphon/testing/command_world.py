@@ -1,26 +1,22 @@
-"""`CommandWorld`: commands given by people in rooms, over real local state and an agent that is
-scripted, for tests of `sdk.commander` and of surfaces."""
+"""`CommandWorld`: commands given by people in rooms, over the shipped fake platform, for tests of
+`sdk.commander` and of surfaces."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from antiphon.clock import SystemChance
+from antiphon.clock import Clock
 from antiphon.core.access import AllowList
 from antiphon.core.ids import EventId, RoomId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.core.roles import Access
-from antiphon.errors import AgentUnreachableError
-from antiphon.sdk import real
 from antiphon.sdk.commander import Asker, Commander, Reply, Surface
-from antiphon.sdk.interface import PlatformHealth, StateHealth
-from antiphon.sdk.prototype_state import LocalState
+from antiphon.sdk.interface import StateHealth
 from antiphon.testing.clock import FakeClock
+from antiphon.testing.platform import FakePlatform
 
 ADA, BOB = UserId("@ada:example.org"), UserId("@bob:example.org")
 BOT = UserId("@bot:example.org")
@@ -38,7 +34,7 @@ def place(room: str = ROOM, thread: str | None = None, user: str | None = None) 
     )
 
 
-def archive(*runs: tuple[str, str, str], status: str = "success") -> bytes:
+def archive(*runs: tuple[str, str, str], names: Sequence[str] = ()) -> bytes:
     """A thread's archive as the agent makes it; each run: who, the question, the answer."""
     return msgspec.json.encode(
         {
@@ -46,8 +42,8 @@ def archive(*runs: tuple[str, str, str], status: str = "success") -> bytes:
             "version": 1,
             "runs": [
                 {
-                    "run_id": f"run-{n}",
-                    "status": status,
+                    "run_id": names[n] if names else f"run-{n}",
+                    "status": "success",
                     "input": [{"text": question, "author": who}],
                     "steps": [{"text": answer}],
                     "created_ms": 1_700_000_000_000 + n * 60_000,
@@ -59,34 +55,31 @@ def archive(*runs: tuple[str, str, str], status: str = "success") -> bytes:
     )
 
 
-class ScriptedPlatform(real.Platform):
-    """The real platform over local state, without an agent: what it would say is set here."""
+class ScriptedPlatform(FakePlatform):
+    """The shipped fake platform, with memories as the agent exports them: those set in `memories`,
+    else what was asked and answered. `health`: what is told of the state, unless None."""
 
-    def __init__(self, state: LocalState):
-        super().__init__(state, None, None, surface="matrix")  # type: ignore[arg-type]
-        self.local = state
-        self.models_there: tuple[str, ...] = ("offline", "openai:gpt-9", "local")
-        self.away = False
+    def __init__(self, surface: str = "matrix", *, clock: Clock | None = None):
+        super().__init__(surface, clock=clock)
+        self.known_models = ("offline", "openai:gpt-9", "local")
         self.memories: dict[ThreadId, bytes] = {}
-        self.health = StateHealth(remote=False, ok=True, detail="Kept in state.db.")
-
-    async def models(self) -> tuple[str, ...]:
-        self._reach()
-        return self.models_there
+        self.health: StateHealth | None = None
 
     async def export_thread(self, thread_id: ThreadId) -> bytes | None:
-        self._reach()
-        return self.memories.get(thread_id)
-
-    async def check(self) -> PlatformHealth:
-        return PlatformHealth(not self.away, "It is away." if self.away else "It answers.")
+        data = await super().export_thread(thread_id)
+        if thread_id in self.memories or data is None:
+            return self.memories.get(thread_id)
+        return archive(
+            *(
+                (one["run"]["question"][0]["author"], one["run"]["question"][0]["text"], answer)
+                for one in msgspec.json.decode(data)
+                for answer in [one["progress"]["text"]]
+            ),
+            names=[one["run"]["run_id"] for one in msgspec.json.decode(data)],
+        )
 
     async def state_health(self) -> StateHealth:
-        return self.health
-
-    def _reach(self) -> None:
-        if self.away:
-            raise AgentUnreachableError("The agent does not answer.")
+        return self.health or await super().state_health()
 
 
 class CommandWorld:
@@ -123,16 +116,7 @@ class CommandWorld:
         return [(await self.says(who, text)).text for text in texts]
 
 
-@asynccontextmanager
-async def command_world(
-    folder: Path, surface: Surface | None = None
-) -> AsyncIterator[CommandWorld]:
-    """A world whose local state is in `folder`."""
+def command_world(surface: Surface | None = None) -> CommandWorld:
+    """A world in which nothing has happened yet."""
     clock = FakeClock()
-    state = await LocalState.open(
-        f"sqlite:///{folder}/state.db", clock=clock, chance=SystemChance(), surface="matrix"
-    )
-    try:
-        yield CommandWorld(ScriptedPlatform(state), clock, surface or Surface("matrix"))
-    finally:
-        await state.close()
+    return CommandWorld(ScriptedPlatform(clock=clock), clock, surface or Surface("matrix"))

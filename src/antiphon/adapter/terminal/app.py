@@ -57,8 +57,8 @@ async def run(
     terminal's own folder, whose lock the caller holds. Raises SettingsError, StateError, and
     AgentRefusedError where the agent does not accept our token."""
     clock, chance = SystemClock(), SystemChance()
-    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    screen = Screen(sys.stdout, sys.stderr, plain=plain)
+    plain, still = "NO_COLOR" in os.environ, os.environ.get("TERM") == "dumb"
+    screen = Screen(sys.stdout, sys.stderr, plain=plain, still=still)
     journal = Journal(general.state_path())
     async with open_platform(
         general,

@@ -20,14 +20,15 @@ _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
 class Screen:
-    """Standard output and standard error. `plain`: no colour (`NO_COLOR`, a dumb terminal)."""
+    """Standard output and standard error. `plain`: no colour (`NO_COLOR`); `still`: nothing moves
+    either (a dumb terminal)."""
 
-    def __init__(self, out: TextIO, err: TextIO, *, plain: bool = False):
+    def __init__(self, out: TextIO, err: TextIO, *, plain: bool = False, still: bool = False):
         self._out = out
         self._err = err
         self.is_terminal = out.isatty()
-        self._colour = self.is_terminal and not plain
-        self._spinning: asyncio.Task[None] | None = None
+        self._colour = self.is_terminal and not plain and not still
+        self._moves = self.is_terminal and not still
 
     def prompt(self) -> None:
         """Asks for a line, on a terminal."""
@@ -75,7 +76,7 @@ class Screen:
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
         """Something that moves while one waits, on a terminal; nothing elsewhere."""
-        if not self.is_terminal:
+        if not self._moves:
             yield
             return
         spinning = asyncio.create_task(self._spin())
