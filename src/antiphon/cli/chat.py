@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from antiphon.cli.options import Options, path_option, prepare
+from antiphon.cli.options import Options, master_of, path_option, prepare
 
 if TYPE_CHECKING:
     from antiphon.settings import AgentSettings, General, Source
@@ -38,7 +38,7 @@ def chat(
     model: str | None,
     state_dir: Path | None,
 ) -> int:
-    """Talk to the agent in this terminal, without Matrix; it remembers from one time to the next.
+    """Talk to the agent in this terminal, without Matrix. It remembers you the next time.
 
     With `[agent] url` set it talks to that agent, else to one of its own, which it starts and ends.
     Ctrl-C stops an answer, Ctrl-D leaves. Exit codes of --say: 0 answered, 1 the answer is an error
@@ -63,13 +63,15 @@ def chat(
     folder = general.state_path() / FOLDER
     own = msgspec.structs.replace(general, state_dir=str(folder))
     request = app.Request(say=say, model=model, new=new, as_json=as_json)
-    settings = section(source, "chat", ChatFileSettings)
+    settings, master = section(source, "chat", ChatFileSettings), master_of(source)
 
     async def work() -> int:
         with StateLock.acquire(folder, "chat", what="A chat in a terminal"):
             async with _agent(source, own, model) as (agent, patience_s, started):
                 asked = msgspec.structs.replace(request, model=None) if started else request
-                return await app.run(asked, own, agent, settings, answer_timeout_s=patience_s)
+                return await app.run(
+                    asked, own, agent, settings, master, answer_timeout_s=patience_s
+                )
 
     return asyncio.run(_until_ended(work()))
 

@@ -31,7 +31,7 @@ from antiphon.errors import AgentRefusedError, PlatformError
 from antiphon.sdk.commander import Commander, Surface
 from antiphon.sdk.interface import Platform
 from antiphon.sdk.real import open_platform
-from antiphon.settings import AgentSettings, ChatFileSettings, General
+from antiphon.settings import AgentSettings, ChatFileSettings, General, MasterSettings
 
 EXIT_SIGNAL = 128
 
@@ -50,12 +50,14 @@ async def run(
     general: General,
     agent: AgentSettings,
     chat: ChatFileSettings,
+    master: MasterSettings,
     *,
     answer_timeout_s: float,
 ) -> int:
     """Talks to its end, or says one thing; gives the exit code. `general.state_dir` is the
-    terminal's own folder, whose lock the caller holds. Raises SettingsError, StateError, and
-    AgentRefusedError where the agent does not accept our token."""
+    terminal's own folder, whose lock the caller holds; `master`: the control plane, where one is
+    set. Raises SettingsError, StateError, and AgentRefusedError and MasterRefusedError where they
+    do not accept our token."""
     clock, chance = SystemClock(), SystemChance()
     plain, still = "NO_COLOR" in os.environ, os.environ.get("TERM") == "dumb"
     screen = Screen(sys.stdout, sys.stderr, plain=plain, still=still)
@@ -68,6 +70,7 @@ async def run(
         clock=clock,
         chance=chance,
         chat=chat,
+        master=master,
     ) as platform:
         me = person()
         access = Access(admins=AllowList((me,)))
