@@ -19,7 +19,13 @@ from antiphon.errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from antiphon.adapter.matrix.report import Report
-    from antiphon.settings import AgentSettings, ChatFileSettings, General, MatrixSettings
+    from antiphon.settings import (
+        AgentSettings,
+        ChatFileSettings,
+        General,
+        MasterSettings,
+        MatrixSettings,
+    )
 
 
 @click.group()
@@ -41,12 +47,12 @@ def run_adapter(options: Options) -> None:
     """Answer in Matrix rooms until stopped; prints `ready URL`.
 
     The URL is that of the operations port with /health and /metrics."""
-    general, own, agent, chat = _settings(options)
+    general, own, agent, chat, master = _settings(options)
 
     from antiphon.adapter.matrix.app import run
 
     async def serve(stop: asyncio.Event) -> None:
-        await run(general, own, agent, chat=chat, ready=announce, stop=stop)
+        await run(general, own, agent, chat=chat, master=master, ready=announce, stop=stop)
 
     run_service(serve)
 
@@ -71,7 +77,7 @@ def reconcile(options: Options, dry_run: bool, as_json: bool, wait_s: float) -> 
     closes rooms, decides invites, reads back what was missed, finishes what was begun and answers
     what waits. No adapter may run meanwhile (--dry-run: it may). Exit code 1 when something stays
     owed: the report says what, and a later run takes it up."""
-    general, own, agent, chat = _settings(options)
+    general, own, agent, chat, master = _settings(options)
     if dry_run:
         from antiphon.adapter.matrix.preview import preview
         from antiphon.clock import SystemClock
@@ -84,7 +90,9 @@ def reconcile(options: Options, dry_run: bool, as_json: bool, wait_s: float) -> 
     reports: list[Report] = []
 
     async def work(stop: asyncio.Event) -> None:
-        report = await run(general, own, agent, chat=chat, stop=stop, until_idle=wait_s)
+        report = await run(
+            general, own, agent, chat=chat, master=master, stop=stop, until_idle=wait_s
+        )
         if report is not None:
             reports.append(report)
 
@@ -104,12 +112,15 @@ def _print(report: Report, as_json: bool) -> None:
 
 def _settings(
     options: Options,
-) -> tuple[General, MatrixSettings, AgentSettings, ChatFileSettings]:
-    """What the adapter reads: its own section, the agent's address, and what applies to chats."""
+) -> tuple[General, MatrixSettings, AgentSettings, ChatFileSettings, MasterSettings]:
+    """What the adapter reads: its own section, the addresses of the agent and of the control plane,
+    and what applies to chats."""
     source, general = prepare(options, "matrix")
 
+    from antiphon.cli.options import master_of
     from antiphon.settings import AgentSettings, ChatFileSettings, MatrixSettings, section
 
     own = section(source, "matrix", MatrixSettings)
     agent = section(source, "agent", AgentSettings, only=("url", "token"))
-    return general, own, agent, section(source, "chat", ChatFileSettings)
+    chat = section(source, "chat", ChatFileSettings)
+    return general, own, agent, chat, master_of(source)

@@ -127,6 +127,14 @@ async def _looked(source: Source, general: General, own: MatrixSettings, file: P
 def _settings(options: Options) -> tuple[Source, General, MatrixSettings]:
     source, general = prepare(options, "matrix")
 
+    from antiphon.cli.options import master_of
     from antiphon.settings import MatrixSettings, section
 
+    master = master_of(source)
+    if master.url:
+        raise SettingsError(
+            f"The control plane at {master.url} keeps this bot's chats and settings, and a backup "
+            "of the bot alone would not fit them. Back up the control plane's database where it "
+            "runs, and this state folder while the adapter is stopped."
+        )
     return source, general, section(source, "matrix", MatrixSettings)

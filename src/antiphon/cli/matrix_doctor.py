@@ -59,6 +59,7 @@ async def _diagnose(options: Options, show: _Screen, *, with_model: bool) -> Dia
     from antiphon.adapter.matrix.doctor.patient import Patient
     from antiphon.adapter.matrix.doctor.platform import opener
     from antiphon.adapter.matrix.doctor.run import diagnose
+    from antiphon.cli.options import master_of
     from antiphon.clock import SystemChance, SystemClock
     from antiphon.settings import MatrixSettings, section
 
@@ -76,6 +77,7 @@ async def _diagnose(options: Options, show: _Screen, *, with_model: bool) -> Dia
         chance=chance,
         platform=None if agent is None else opener(general, agent, clock, chance),
         with_model=with_model,
+        master=master_of(source),
     )
     return await diagnose(patient, show)
 

@@ -72,11 +72,17 @@ def reset(
     from antiphon.adapter.matrix.reset import app, apply, text
     from antiphon.adapter.matrix.reset.plan import Mode
     from antiphon.adapter.matrix.reset.plan import Options as Wanted
+    from antiphon.cli.options import master_of
     from antiphon.core.ids import RoomId
     from antiphon.settings import MatrixSettings, section
 
     telemetry.configure("warning", general.log_format, process="matrix")
-    matrix = section(source, "matrix", MatrixSettings)
+    matrix, master = section(source, "matrix", MatrixSettings), master_of(source)
+    if master.url and not dry_run and not no_backup:
+        raise SettingsError(
+            f"The control plane at {master.url} keeps the chats, so that no backup of them can be "
+            "written here. Back that up where it runs, then give --no-backup."
+        )
     wanted = Wanted(
         Mode(mode),
         tuple(RoomId(room) for room in dict.fromkeys(rooms)),
@@ -84,7 +90,7 @@ def reset(
         include_device=include_device,
     )
     if dry_run:
-        plan = asyncio.run(app.preview(general, matrix, wanted))
+        plan = asyncio.run(app.preview(general, matrix, wanted, master))
         click.echo(
             apply.plan_as_json(plan, None).decode() if as_json else "\n".join(text.plan_lines(plan))
         )
@@ -104,7 +110,7 @@ def reset(
                 progress=_progress,
                 stop_running=stop_running,
             )
-            return await app.reset(general, matrix, agent, wanted, terms)
+            return await app.reset(general, matrix, agent, wanted, terms, master)
 
     done = asyncio.run(work())
     if done is None:

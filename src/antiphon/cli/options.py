@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from antiphon.settings import General, Source
+    from antiphon.settings import General, MasterSettings, Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,3 +42,12 @@ def prepare(options: Options, process: str) -> tuple[Source, General]:
     general = settings.section(source, "", settings.General)
     telemetry.configure(general.log_level, general.log_format, process=process)
     return source, general
+
+
+def master_of(source: Source) -> MasterSettings:
+    """How a surface reaches the control plane; its `url` is empty where there is none. Raises
+    SettingsError."""
+    from antiphon import settings
+
+    only = ("url", "token", "roles_ttl_s")
+    return settings.section(source, "master", settings.MasterSettings, only=only)

@@ -84,21 +84,8 @@ def set_mark(connection: Connection, name: str, value: str) -> None:
         connection.execute(update(marks).where(marks.c.name == name).values(value=value))
 
 
-def first_mark(connection: Connection, name: str, value: str) -> str:
-    """Keeps a fact unless there is one by this name; the one that there is now."""
-    insert_new(connection, marks, {"name": name, "value": value})
-    found = mark(connection, name)
-    assert found is not None
-    return found
-
-
 def mark(connection: Connection, name: str) -> str | None:
     """A fact; None where it was never known."""
     found = connection.execute(select(marks.c.value).where(marks.c.name == name))
     value = found.scalar_one_or_none()
     return None if value is None else str(value)
-
-
-def remove_mark(connection: Connection, name: str) -> None:
-    """A fact is not known any more."""
-    connection.execute(delete(marks).where(marks.c.name == name))

@@ -20,7 +20,19 @@ from antiphon.db.peek import peek
 from antiphon.errors import AntiphonError, PlatformError
 from antiphon.records import chats as rows
 from antiphon.records.records import MIGRATIONS, NO_BASE, Records, Transactions
+from antiphon.records.retention import Horizon
 from antiphon.sdk.interface import StateHealth
+
+
+DAY_MS = 86_400_000
+KEPT_DAYS = {"usage": 400, "audit": 400, "requests": 60, "erasures": 400}
+"""How long rows of these kinds stay in a surface's own store; looked at when it is opened."""
+
+
+def horizon(now_ms: int) -> Horizon:
+    """What is old enough to go."""
+    ends = {f"{kind}_ms": now_ms - days * DAY_MS for kind, days in KEPT_DAYS.items()}
+    return Horizon(**ends)
 
 
 class LocalState:
@@ -48,11 +60,19 @@ class LocalState:
         clock: Clock,
         chance: Chance,
         surface: str = "matrix",
-        base: Mapping[str, Any] = NO_BASE,
+        base: Mapping[str, Any] | None = None,
     ) -> LocalState:
-        """Opens and migrates the database at `url`; raises what `Database.open` raises."""
+        """Opens and migrates the database at `url`, lets go of what is older than `KEPT_DAYS`, and
+        follows what the settings file says of isolation (`base`; None: it was not read). Raises
+        what `Database.open` raises."""
         database = await Database.open(url, MIGRATIONS)
-        return cls(database, clock, chance, surface=surface, base=base)
+        state = cls(database, clock, chance, surface=surface, base=base or NO_BASE)
+        try:
+            await state._records.begin(surface, base, horizon(clock.now_ms()))
+        except BaseException:
+            await database.close()
+            raise
+        return state
 
     async def close(self) -> None:
         """Waits for running transactions; idempotent."""
@@ -163,10 +183,14 @@ class LocalState:
         )
 
 
-async def kept_chats(url: str, surface: str, account: UserId) -> tuple[KeptChat, ...]:
-    """As `LocalState.chats`, of a database that is only looked at and may not be there. Raises what
-    `antiphon.db.peek.peek` raises."""
-    found = await peek(url, MIGRATIONS, lambda connection: rows.kept(connection, surface, account))
+async def kept_chats(
+    url: str, surface: str, account: UserId, *, store: str = ""
+) -> tuple[KeptChat, ...]:
+    """As `LocalState.chats`, of a database that is only looked at and may not be there. `store`:
+    whose it is, where it is no local state. Raises what `antiphon.db.peek.peek` raises."""
+    found = await peek(
+        url, MIGRATIONS, lambda connection: rows.kept(connection, surface, account), store=store
+    )
     return found or ()
 
 

@@ -1,6 +1,6 @@
-"""The platform as a surface gets it: local state and the agent behind `sdk.interface.Platform`.
+"""The platform as a surface gets it: the state and the agent behind `sdk.interface.Platform`.
 
-`open_platform` is the composition; a control plane later takes `LocalState`'s place here, and no
+`open_platform` is the composition: the state is the surface's own or a control plane's, and no
 surface sees the difference."""
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from antiphon.agent_api.messages import ErrorCode
 from antiphon.clock import Chance, Clock
 from antiphon.core.ids import ChatId, RoomId, RunId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
-from antiphon.db import database_url
 from antiphon.errors import (
     AgentProtocolError,
     AgentUnreachableError,
@@ -40,15 +39,13 @@ from antiphon.sdk.interface import (
     UsageSum,
 )
 from antiphon.sdk.memories import Memories
-from antiphon.sdk.prototype_state import LocalState, kept_chats
+from antiphon.sdk.prototype_state import kept_chats
+from antiphon.sdk.remote_look import kept_there
+from antiphon.sdk.remote_state import STORE
 from antiphon.sdk.state import State
-from antiphon.settings import AgentSettings, ChatFileSettings, General
+from antiphon.sdk.state_opening import is_remote, open_state, state_url
+from antiphon.settings import AgentSettings, ChatFileSettings, General, MasterSettings
 from antiphon.telemetry import logger
-
-NO_CHAT = ChatFileSettings()
-
-STATE = "state.db"
-"""The file of the local state in the state folder, where no database is named."""
 
 GONE = frozenset({ErrorCode.THREAD_GONE})
 """Refusals that mean that what was to be undone is not there any more."""
@@ -221,15 +218,18 @@ async def open_platform(
     clock: Clock,
     chance: Chance,
     database: str = "",
-    chat: ChatFileSettings = NO_CHAT,
+    chat: ChatFileSettings | None = None,
+    master: MasterSettings | None = None,
 ) -> AsyncIterator[Platform]:
-    """The platform of a surface that works with the agent alone; closed when the block ends.
+    """The platform of a surface; closed when the block ends. With `master` whose `url` is set a
+    control plane keeps users, chats and settings, else the surface works with the agent alone.
 
     `agent`: `url` and `token` are used. `answer_timeout_s`: seconds without any sign of the agent
     for a run. `database`: URL of the state, by default `state.db` in the state folder, which must
-    be there. `chat`: what the settings file says about chats. The agent need not run yet. Raises
-    SettingsError (address, token, a value of `chat`) and StateError."""
-    log, base = logger("sdk.agent"), base_of(chat)
+    be there. `chat`: what the settings file says about chats. Neither the agent nor the control
+    plane need run yet. Raises SettingsError (address, token, a value of `chat`), StateError, and
+    MasterRefusedError (the control plane does not accept our token)."""
+    log, base = logger("sdk.agent"), None if chat is None else base_of(chat)
 
     def on_change(trouble: AntiphonError | None) -> None:
         if trouble is None:
@@ -240,22 +240,37 @@ async def open_platform(
     client = AgentClient(
         agent.url, agent.token.reveal(), clock=clock, chance=chance, on_change=on_change
     )
-    url = database_url(database, general.state_path(), STATE)
-    state = await LocalState.open(url, clock=clock, chance=chance, surface=surface, base=base)
-    try:
-        async with client:
-            session = AgentSession(
-                client, answer_timeout_s=answer_timeout_s, clock=clock, chance=chance
-            )
-            yield Platform(state, client, session, surface=surface)
-    finally:
-        await state.close()
+    opened = open_state(
+        general,
+        master,
+        surface=surface,
+        base=base,
+        clock=clock,
+        chance=chance,
+        database=database,
+    )
+    async with opened as state, client:
+        session = AgentSession(
+            client, answer_timeout_s=answer_timeout_s, clock=clock, chance=chance
+        )
+        yield Platform(state, client, session, surface=surface)
 
 
 async def look_at_chats(
-    general: General, surface: str, account: UserId, *, database: str = ""
+    general: General,
+    surface: str,
+    account: UserId,
+    *,
+    database: str = "",
+    master: MasterSettings | None = None,
 ) -> tuple[KeptChat, ...]:
-    """As `Platform.chats`, without opening, making or changing anything. Raises what
+    """As `Platform.chats`, without opening, making or changing anything. A control plane is asked;
+    what it told before counts where it is away. Raises SettingsError, MasterRefusedError, and what
     `antiphon.db.peek.peek` raises."""
-    url = database_url(database, general.state_path(), STATE)
-    return await kept_chats(url, surface, account)
+    url = state_url(general.state_path(), master, database)
+    if master is None or not is_remote(master):
+        return await kept_chats(url, surface, account)
+    found = await kept_there(master, surface, account)
+    if found is None:
+        return await kept_chats(url, surface, account, store=STORE)
+    return found

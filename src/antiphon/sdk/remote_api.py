@@ -3,9 +3,10 @@ no cache and no queue; what is away or refused comes out as `remote_http.Http.as
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -20,6 +21,8 @@ from antiphon.core.scopes import Scope
 from antiphon.errors import MasterUnreachableError
 from antiphon.sdk.remote_http import Http, RefusedError
 
+AT_ONCE = 16
+"""Most requests at once (and one that waits for other rules): the rest wait here, not there."""
 PAGE = 200
 MOST_PAGES = 10_000
 POLL_MARGIN_S = 5.0
@@ -51,11 +54,15 @@ class _Thread(msgspec.Struct):
 
 
 class ControlPlane:
-    """One surface's view of a control plane. `ask_s`: seconds within which an answer must come."""
+    """What a control plane keeps of one surface. `ask_s`: seconds within which an answer must come,
+    once it was asked; `gate` is called just before that and raises where it is away meanwhile."""
 
-    def __init__(self, http: Http, *, ask_s: float):
+    def __init__(self, http: Http, surface: str, *, ask_s: float, gate: Callable[[], None]):
         self._http = http
+        self._named = {"surface": surface}  # a token of another surface is refused by it
         self._ask_s = ask_s
+        self._gate = gate
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     @property
     def url(self) -> str:
@@ -67,10 +74,11 @@ class ControlPlane:
     async def rules(self, after: str, wait_s: float) -> Rules:
         """The rules, as soon as they are others than those of version `after`, or after `wait_s`
         seconds at the latest as they are."""
+        query = {"after": after, "wait": f"{wait_s:g}"} if after else {}
         answer = await self._http.ask(
             "GET",
             "/rules",
-            query={"after": after, "wait": f"{wait_s:g}"} if after else {"wait": "0"},
+            query={**self._named, **query},
             timeout_s=wait_s + POLL_MARGIN_S if wait_s else self._ask_s,
         )
         return self._read(answer, Rules)
@@ -83,14 +91,7 @@ class ControlPlane:
 
     async def adopt(self, place: Place, session: Session, key: str) -> Chat:
         """The chat of a place: the one with these ids, unless there is one already."""
-        ids = {
-            "chat_id": session.chat_id,
-            "session": {
-                "session_id": session.session_id,
-                "thread_id": session.thread_id,
-                "started_ms": session.started_ms,
-            },
-        }
+        ids = {"chat_id": session.chat_id, "session": _ids(session)}
         try:
             answer = await self._ask(
                 "POST", "/chats", body={"place": _body(place), "adopt": ids}, key=key
@@ -140,15 +141,14 @@ class ControlPlane:
         """The sessions of a chat that are not forgotten."""
         return await self._pages(_path("chats", chat_id, "sessions"), Session, {})
 
-    async def begin(self, chat_id: ChatId, session: Session, key: str) -> Session:
-        """Another session of a chat, with ids that were made here; it is current then."""
-        ids = {
-            "session_id": session.session_id,
-            "thread_id": session.thread_id,
-            "started_ms": session.started_ms,
-        }
+    async def begin(self, chat_id: ChatId, session: Session | None, key: str) -> Session:
+        """Another session of a chat (`session`: with ids that were made here); it is current then.
+        The same `key` gives the same one."""
+        body: dict[str, Any] = {}
+        if session is not None:
+            body["session"] = _ids(session)
         path = _path("chats", chat_id, "sessions")
-        return self._read(await self._ask("POST", path, body={"session": ids}, key=key), Session)
+        return self._read(await self._ask("POST", path, body=body, key=key), Session)
 
     async def change_session(
         self, chat_id: ChatId, session_id: SessionId, what: Mapping[str, Any], key: str
@@ -234,9 +234,16 @@ class ControlPlane:
         key: str | None = None,
     ) -> Any:
         named = None if key is None else request_key(key)
-        return await self._http.ask(
-            method, path, query=query, body=body, key=named, timeout_s=self._ask_s
-        )
+        async with self._slots:
+            self._gate()
+            return await self._http.ask(
+                method,
+                path,
+                query={**self._named, **(query or {})},
+                body=body,
+                key=named,
+                timeout_s=self._ask_s,
+            )
 
     async def _pages(self, path: str, kind: type[T], query: dict[str, str]) -> tuple[T, ...]:
         found: list[T] = []
@@ -280,6 +287,14 @@ def _body(place: Place) -> dict[str, str]:
         "user": place.user,
     }
     return {key: value for key, value in named.items() if value is not None}
+
+
+def _ids(session: Session) -> dict[str, Any]:
+    return {
+        "session_id": session.session_id,
+        "thread_id": session.thread_id,
+        "started_ms": session.started_ms,
+    }
 
 
 def _path(*segments: str) -> str:

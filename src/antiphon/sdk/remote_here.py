@@ -191,17 +191,10 @@ class Here:
     # --- settings, roles, usage, people ---------------------------------------------------------
 
     async def set_setting(
-        self,
-        scope: Scope,
-        key: str,
-        value: Any,
-        by: UserId,
-        request_id: str,
-        *,
-        is_told: bool = False,
+        self, scope: Scope, key: str, value: Any, by: UserId, request_id: str
     ) -> None:
-        """Sets (None: unsets) a setting. `is_told`: the control plane knows it already."""
-        note = _nothing if is_told else _as((request_id, SetSetting(scope, key, value, by)))
+        """Sets (None: unsets) a setting."""
+        note = _as((request_id, SetSetting(scope, key, value, by)))
         await self._noting(note).set_setting(
             scope,
             key,
@@ -212,11 +205,9 @@ class Here:
             base=self.base,
         )
 
-    async def set_role(
-        self, pattern: str, role: Role | None, by: UserId, request_id: str, *, is_told: bool = False
-    ) -> None:
+    async def set_role(self, pattern: str, role: Role | None, by: UserId, request_id: str) -> None:
         """Gives a pattern a role, or takes it back."""
-        note = _nothing if is_told else _as((request_id, SetRole(pattern.strip(), role, by)))
+        note = _as((request_id, SetRole(pattern.strip(), role, by)))
         records = self._noting(note)
         await records.set_role(self.surface, pattern, role, by=by, request_id=request_id)
 

@@ -3,6 +3,7 @@ tree. It makes one attempt; whoever asks decides about the next. Knows no chats.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -17,8 +18,8 @@ from antiphon.errors import MasterRefusedError, MasterUnreachableError, Platform
 from antiphon.sdk.remote_address import master_token, master_url
 
 CONNECTIONS = 20
-KEEPALIVE_S = 4.0
-"""Shorter than the service's own (5 s): who keeps longer sends into a connection that closes."""
+KEEPALIVE_S = 30.0
+"""Shorter than the service's own (75 s): who keeps longer sends into a connection that closes."""
 MOST_BYTES = 16 << 20
 NOT_NOW = frozenset({408, 425, 429})
 """Refusals that mean: later."""
@@ -191,7 +192,8 @@ def _why(error: Exception) -> str:
         case aiohttp.ClientConnectorDNSError():
             return "the name of its host can't be resolved"
         case aiohttp.ClientConnectorError():
-            return f"can't connect: {error.strerror or type(error.os_error).__name__}"
+            why = os.strerror(error.errno) if error.errno else type(error.os_error).__name__
+            return f"can't connect: {why}"
         case aiohttp.ClientPayloadError():
             return "its answer was cut off"
         case aiohttp.ServerDisconnectedError() | ConnectionError():

@@ -3,11 +3,8 @@ Writes nothing that is known already; asks nobody."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
-
-import msgspec
 
 from antiphon.clock import Clock
 from antiphon.core.chats import Chat, Session
@@ -78,24 +75,14 @@ class Keeper:
 
     # --- sessions -------------------------------------------------------------------------------
 
-    async def minted(self, new: Session, request_id: str) -> tuple[Session, Session | None]:
-        """The ids under which a request begins a session, `new` ones the first time; and the
-        session, where it has begun already."""
-        mark = _mark(new.chat_id, request_id)
-        text = msgspec.json.encode(new).decode()
-        found, kept = await self._database.write(
-            lambda c: (
-                told.session_of_request(c, new.chat_id, request_id),
-                queue.first_mark(c, mark, text),
-            )
-        )
-        return msgspec.json.decode(kept, type=Session), found
+    async def session_of(self, chat_id: ChatId, request_id: str) -> Session | None:
+        """The session that a request has begun."""
+        return await self._database.read(lambda c: told.session_of_request(c, chat_id, request_id))
 
     async def begun(self, made: Session, request_id: str) -> None:
         """A session that has begun, and is the current one of its chat."""
-        now, mark = self._clock.now_ms(), _mark(made.chat_id, request_id)
+        now = self._clock.now_ms()
         await self._database.write(lambda c: told.begun(c, made, request_id, now))
-        await self._database.write(lambda c: queue.remove_mark(c, mark))
         self._memory.changed()
 
     async def sessions(self, chat_id: ChatId, found: Sequence[Session]) -> None:
@@ -135,7 +122,7 @@ class Keeper:
         if age == self._memory.age:
             self._memory.put_person(user_id, values)
 
-
-def _mark(chat_id: ChatId, request_id: str) -> str:
-    digest = hashlib.sha256(f"{chat_id}\0{request_id}".encode()).hexdigest()
-    return f"begin:{digest[:48]}"
+    async def setting(self, scope: Scope, key: str, value: Any) -> None:
+        """One setting of a person."""
+        self._memory.changed()
+        await self._database.write(lambda c: told.setting(c, scope, key, value))

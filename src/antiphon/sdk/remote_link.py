@@ -60,6 +60,11 @@ class Link:
         """Why it is away; None where it is not."""
         return self._reason
 
+    def check(self) -> None:
+        """Raises the reason where it is away."""
+        if self._reason is not None:
+            raise self._reason.with_traceback(None)
+
     def is_away(self) -> bool:
         """Whether it can't be asked now."""
         return self._reason is not None

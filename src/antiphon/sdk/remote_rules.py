@@ -38,10 +38,12 @@ EXPIRED = "!"
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a snapshot was beside the rows that are kept of it."""
+    """What a snapshot was beside the rows that are kept of it. `here`: the version of those rows
+    when it was told; where theirs is another one, something was changed here since."""
 
     version: str
     base: dict[str, Any]
+    here: str = ""
 
 
 class RemoteRules:
@@ -62,6 +64,7 @@ class RemoteRules:
         self._kept_at = float("-inf")
         self._changed = asyncio.Event()
         self._one = asyncio.Lock()
+        self._wanted = self._reread = 0
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -130,8 +133,7 @@ class RemoteRules:
         was_over = self.left_s <= 0
         self._confirmed_at = self._clock.monotonic()
         now = self._clock.now_ms()
-        new = Told(rules.version, rules.base)
-        if new == self._told:
+        if self._is_same(rules):
             if was_over or self._confirmed_at - self._kept_at >= self._ttl_s / 10:
                 await self._here.database.write(
                     lambda connection: queue.set_mark(connection, CONFIRMED, str(now))
@@ -141,22 +143,26 @@ class RemoteRules:
                 self.tell()
             return False
 
-        def keep(connection: Connection) -> tuple[Rules, int]:
+        def keep(connection: Connection) -> tuple[Told, Rules, int]:
             self._write(connection, rules)
+            found = rows.read(connection, self._here.surface, {})
+            new = Told(rules.version, rules.base, found.version)
             queue.set_mark(connection, TOLD, msgspec.json.encode(new).decode())
             queue.set_mark(connection, CONFIRMED, str(now))
-            found = rows.read(connection, self._here.surface, {})
-            return found, queue.count(connection)
+            return new, found, queue.count(connection)
 
-        found, self._link.waiting = await self._here.database.write(keep)
+        new, found, self._link.waiting = await self._here.database.write(keep)
         self._kept_at = self._confirmed_at
         self._set(new, found)
         return True
 
     async def reread(self) -> None:
-        """Something was changed here."""
+        """Something was changed here. Calls at once read once."""
+        self._wanted += 1
+        mine = self._wanted
         async with self._one:
-            if self._told is not None:
+            if self._told is not None and self._reread < mine:
+                self._reread = self._wanted
                 surface = self._here.surface
                 found = await self._here.database.read(lambda c: rows.read(c, surface, {}))
                 self._set(self._told, found)
@@ -166,12 +172,20 @@ class RemoteRules:
         if self._told is not None:
             self._told = msgspec.structs.replace(self._told, version="")
 
+    def _is_same(self, rules: Rules) -> bool:
+        """Whether these are told again, and nothing was changed here since they first were."""
+        if self._told is None or self._rules is None:
+            return False
+        same = (rules.version, rules.base) == (self._told.version, self._told.base)
+        return same and self._rules.version == rules.version
+
     def _set(self, new: Told, rules: Rules) -> None:
         self._told = new
         self._here.base = {**new.base, **self._own_base}
-        self._rules = msgspec.structs.replace(
-            rules, version=f"{new.version}/{rules.version}", base=self._here.base
-        )
+        version = new.version
+        if rules.version != new.here:
+            version += f"/{rules.version}"
+        self._rules = msgspec.structs.replace(rules, version=version, base=self._here.base)
         self.tell()
 
     def _write(self, connection: Connection, rules: Rules) -> None:

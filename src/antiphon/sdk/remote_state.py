@@ -10,7 +10,7 @@ from typing import Any
 
 from antiphon.clock import Chance, Clock
 from antiphon.core.access import AllowList
-from antiphon.core.chat_settings import ChatSettings, check, check_scope
+from antiphon.core.chat_settings import LIMITS, ChatSettings, check, check_scope
 from antiphon.core.chats import Chat, KeptChat, Session
 from antiphon.core.ids import ChatId, RoomId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
@@ -58,7 +58,7 @@ class RemoteState:
     def __init__(
         self,
         database: Database,
-        plane: ControlPlane,
+        http: Http,
         *,
         surface: str,
         clock: Clock,
@@ -69,12 +69,12 @@ class RemoteState:
         aliases: dict[ChatId, ChatId],
     ):
         self._database = database
-        self._plane = plane
+        self._link = Link(http.url)
+        self._plane = plane = ControlPlane(http, surface, ask_s=limits.ask_s, gate=self._link.check)
         self._surface = surface
         self._clock = clock
         self._chance = chance
         self._aliases = aliases
-        self._link = Link(plane.url)
         self._here = Here(database, surface, self._link, clock, chance)
         self._rules = RemoteRules(self._here, self._link, clock, ttl_s=roles_ttl_s, base=base)
         self._memory = Memory(clock, limits.known_s)
@@ -118,7 +118,7 @@ class RemoteState:
             aliases = await database.read(queue.all_aliases)
             state = cls(
                 database,
-                ControlPlane(http, ask_s=limits.ask_s),
+                http,
                 surface=surface,
                 clock=clock,
                 chance=chance,
@@ -178,16 +178,15 @@ class RemoteState:
 
     async def new_session(self, chat_id: ChatId, request_id: str) -> Session:
         chat_id = self._named(chat_id)
-        # The ids first, durably: asked for again under this name, they are the same.
-        given, known = await self._keep.minted(self._here.mint(chat_id), request_id)
+        known = await self._keep.session_of(chat_id, request_id)
         if known is not None:
             return known
         if self._link.usable:
             with self._asking():
-                made = await self._plane.begin(chat_id, given, request_id)
+                made = await self._plane.begin(chat_id, None, request_id)
                 await self._keep.begun(made, request_id)
                 return made
-        made = await self._here.new_session(chat_id, request_id, given)
+        made = await self._here.new_session(chat_id, request_id, self._here.mint(chat_id))
         self._memory.changed()
         return made
 
@@ -339,13 +338,21 @@ class RemoteState:
             raise PlatformError("This scope is another surface's.", code="wrong_surface")
         check_scope(key, scope.kind)
         value = None if value is None else check(key, value)
-        is_told = False
         if self._link.usable:
             with self._asking(), _as_settings():
                 await self._plane.set_setting(scope, key, value, by, request_id)
-                is_told = True
-        await self._here.set_setting(scope, key, value, by, request_id, is_told=is_told)
+                if scope.kind == "user" and key not in LIMITS:
+                    await self._keep.setting(scope, key, value)
+                else:
+                    await self._take_rules()
+                return
+        await self._here.set_setting(scope, key, value, by, request_id)
         await self._changed_here()
+
+    async def _take_rules(self) -> None:
+        """Sees at once what was just told."""
+        await self._rules.take(await self._plane.rules("", 0))
+        self._memory.changed()
 
     async def settings(self, scope: Scope) -> dict[str, Any]:
         if self._link.usable:
@@ -362,12 +369,12 @@ class RemoteState:
     ) -> None:
         pattern = pattern.strip()
         AllowList((pattern,), "pattern")
-        is_told = False
         if self._link.usable:
             with self._asking(), _as_settings():
                 await self._plane.set_role(pattern, role, by, request_id)
-                is_told = True
-        await self._here.set_role(pattern, role, by, request_id, is_told=is_told)
+                await self._take_rules()
+                return
+        await self._here.set_role(pattern, role, by, request_id)
         await self._changed_here()
 
     # --- usage and people -----------------------------------------------------------------------
@@ -400,7 +407,11 @@ class RemoteState:
         is_told = there is not None
         here = await self._here.forget_user(user_id, request_id, is_told=is_told)
         await self._changed_here()
-        return here if there is None else there
+        if there is None:
+            return here
+        with self._asking():
+            await self._take_rules()
+        return there
 
     async def export_user(self, user_id: UserId) -> dict[str, Any]:
         if self._link.reason is None:

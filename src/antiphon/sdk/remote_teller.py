@@ -170,7 +170,14 @@ class Teller:
     async def _join(self, key: str, session: Session, current: Session) -> bool:
         """Makes it a session of its chat, and the current one unless `current` is newer: then that
         stays, and this says so."""
-        await self._plane.begin(session.chat_id, session, key)
+        try:
+            await self._plane.begin(session.chat_id, session, key)
+        except RefusedError as error:
+            if error.code != "conflict":
+                raise
+            # Under this name one was begun already: the answer to that was lost, or another
+            # process was asked the same. Ours was given out, so that it is a session too.
+            await self._plane.begin(session.chat_id, session, f"{key}:ours")
         is_newer = current.started_ms > session.started_ms
         if not is_newer or current.session_id == session.session_id:
             return False

@@ -63,13 +63,18 @@ class Work:
         failures = 0
         while True:
             try:
+                asked_at = self._clock.monotonic()
                 rules = await self._poll()
                 if rules is None:
                     continue  # somebody found it away meanwhile
-                if await self._rules.take(rules):
+                is_new = await self._rules.take(rules)
+                if is_new:
                     self._changed()
+                was_away = self._link.is_away()
                 self._link.found()
                 failures = 0
+                if not is_new and not was_away and self._is_hasty(asked_at):
+                    await self._clock.sleep(self._limits.backoff_s)
             except DatabaseError as error:
                 self._log.error("control_plane_cache_failed", error=error.message)
                 await self._clock.sleep(DATABASE_PAUSE_S)
@@ -77,6 +82,10 @@ class Work:
                 self._link.lost(error)
                 failures += 1
                 await self._pause(failures, error)
+
+    def _is_hasty(self, asked_at: float) -> bool:
+        """Whether the same rules came again without a wait, as from one that is just stopping."""
+        return self._clock.monotonic() - asked_at < min(self._poll_s, 1.0) / 2
 
     async def _poll(self) -> Rules | None:
         """Other rules, or the same after a while; None where the control plane was lost meanwhile.

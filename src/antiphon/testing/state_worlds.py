@@ -14,6 +14,7 @@ from antiphon.sdk.state import State
 from antiphon.testing.databases import Kind, fresh_database
 from antiphon.testing.memory_state import memory_state
 from antiphon.testing.postgres import PostgresServer
+from antiphon.testing.remote_worlds import remote_world
 
 SURFACE = "matrix"
 
@@ -87,4 +88,5 @@ WORLDS: Mapping[str, World] = {
     "memory": _memory,
     "sqlite": _local("sqlite"),
     "postgres": _local("postgres"),
+    "remote": remote_world,
 }

@@ -33,7 +33,7 @@ from antiphon.errors import (
     SettingsError,
     StateInUseError,
 )
-from antiphon.sdk.real import NO_CHAT, open_platform
+from antiphon.sdk.real import open_platform
 from antiphon.settings import (
     AgentSettings,
     ChatFileSettings,
@@ -55,7 +55,7 @@ async def run(
     matrix: MatrixSettings,
     agent: AgentSettings,
     *,
-    chat: ChatFileSettings = NO_CHAT,
+    chat: ChatFileSettings | None = None,
     master: MasterSettings | None = None,
     ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
