@@ -36,7 +36,7 @@ from antiphon.testing.homeserver import FakeHomeserver
 
 ROOT = DEPLOY.parent
 UNITS = tuple(sorted((DEPLOY / "systemd").glob("*.service")))
-TARGETS = ("agent", "matrix")
+TARGETS = ("agent", "matrix", "master")
 BIN = Path(sys.executable).parent
 TEST_ONLY = {"ANTIPHON_CRASH"}
 
@@ -47,6 +47,19 @@ def containerfile() -> str:
 
 def compose() -> dict[str, Any]:
     return dict(yaml.safe_load((DEPLOY / "compose.yaml").read_text()))
+
+
+def compose_with_master() -> dict[str, Any]:
+    """What Compose makes of the two files together."""
+    file, more = compose(), yaml.safe_load((DEPLOY / "compose.master.yaml").read_text())
+    for name, service in more["services"].items():
+        known = file["services"].setdefault(name, {"environment": {}, "secrets": []})
+        environment = {**known["environment"], **service["environment"]}
+        secrets = [*known["secrets"], *service["secrets"]]
+        known.update({**service, "environment": environment, "secrets": secrets})
+    for part in ("volumes", "secrets"):
+        file[part] = {**file[part], **more[part]}
+    return file
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
@@ -125,8 +138,8 @@ def test_the_images_are_built_from_files_that_there_are() -> None:
         assert f"!{name}" in kept
 
 
-def test_compose_uses_the_images_and_defines_what_it_mentions() -> None:
-    file = compose()
+@pytest.mark.parametrize("file", [compose(), compose_with_master()], ids=["two", "with-master"])
+def test_compose_uses_the_images_and_defines_what_it_mentions(file: dict[str, Any]) -> None:
     for name, service in file["services"].items():
         assert service["build"]["target"] in stages(containerfile())
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
@@ -184,12 +197,14 @@ class Started:
 
     def __init__(self, folder: Path, homeserver: FakeHomeserver):
         self.folder = folder
-        self.ports = {"8765": str(free_port("127.0.0.1")), "8766": str(free_port("127.0.0.1"))}
+        self.ports = {port: str(free_port("127.0.0.1")) for port in ("8765", "8766", "8770")}
         user = homeserver.account("bot")
         self.files = {
             "antiphon.toml": f'[matrix]\nhomeserver = "{homeserver.url}"\nuser = "{user}"\n',
             "matrix.password": "password\n",
             "agent.token": "t" * 32,
+            "master.token": "m" * 32,
+            "agent-erase.token": "e" * 32,
         }
         for name, text in self.files.items():
             (folder / name).write_text(text)
@@ -246,7 +261,8 @@ class Started:
             **self.ports,
         }
         stage = stages(substituted(containerfile(), here))[name]
-        service = compose()["services"][name]["environment"]
+        file = compose_with_master() if name == "master" else compose()
+        service = file["services"][name]["environment"]
         more = {key: substituted(value, here) for key, value in service.items()}
         moved = {"XDG_CONFIG_HOME": str(self.folder / "etc")}
         return stage.command, {**stage.env, **more, **moved}, stage.health
@@ -278,7 +294,7 @@ async def test_the_images_commands_come_up_and_their_health_checks_tell(started:
     (started.folder / "etc" / "antiphon").mkdir(parents=True)
     shutil.copy(started.folder / "antiphon.toml", started.folder / "etc" / "antiphon")
     (words, env, agent_health), (other, its, matrix_health) = (
-        started.container(name) for name in TARGETS
+        started.container(name) for name in ("agent", "matrix")
     )
     async with started.process(words, env) as agent, started.process(other, its) as matrix:
         await started.ready(agent, matrix)
@@ -286,6 +302,24 @@ async def test_the_images_commands_come_up_and_their_health_checks_tell(started:
             assert (await _exit_code(check)) == 0
     for check in (agent_health, matrix_health):
         assert (await _exit_code(check)) != 0
+
+
+async def test_the_control_planes_unit_comes_up_healthy(started: Started) -> None:
+    async with started.process(*started.unit("antiphon-master")) as master:
+        await started.ready(master)
+        await started.healthy("8770")
+    assert (started.folder / "state" / "antiphon-master" / "master.db").is_file()
+
+
+async def test_the_control_planes_image_comes_up_and_its_health_check_tells(
+    started: Started,
+) -> None:
+    (started.folder / "etc").mkdir()
+    words, env, health = started.container("master")
+    async with started.process(words, env) as master:
+        await started.ready(master)
+        assert (await _exit_code(health)) == 0
+    assert (await _exit_code(health)) != 0
 
 
 async def _exit_code(check: tuple[str, ...]) -> int:
