@@ -1,4 +1,5 @@
-"""LocalState on a SQLite file and on PostgreSQL: chats, sessions, retired threads, settings."""
+"""LocalState on a SQLite file and on PostgreSQL, beyond what the contract suite shows: its tables,
+its starts, its settings file."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,17 +10,18 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from antiphon.clock import SystemChance, SystemClock
-from antiphon.core.ids import ChatId, EventId, RoomId, ThreadId, UserId
+from antiphon.core.ids import RoomId, RunId, ThreadId, UserId
 from antiphon.core.model import Place
+from antiphon.core.people import UsageEntry
 from antiphon.core.scopes import Scope
-from antiphon.errors import PlatformError, SettingsError
+from antiphon.errors import PlatformError
 from antiphon.records.schema import metadata
-from antiphon.sdk.interface import ChatSettings
-from antiphon.sdk.prototype_state import LocalState
+from antiphon.sdk.prototype_state import DAY_MS, LocalState
+from antiphon.testing.clock import FakeClock
 
 BOT, ANNA, BERT = UserId("@bot:x"), UserId("@anna:x"), UserId("@bert:x")
 ROOM = RoomId("!room:x")
-PLACE = Place("matrix", BOT, ROOM)
+PLACE, OTHER = Place("matrix", BOT, ROOM), Place("matrix", BOT, RoomId("!other:x"))
 
 
 @pytest.fixture
@@ -32,11 +34,6 @@ async def state(url: str) -> AsyncIterator[LocalState]:
     state = await LocalState.open(url, clock=SystemClock(), chance=SystemChance())
     yield state
     await state.close()
-
-
-async def put(state: LocalState, scope: Scope, key: str, value: object) -> None:
-    request_id = SystemChance().token()
-    await state.set_setting(scope, key, value, by=ANNA, request_id=request_id)
 
 
 class Repeating:
@@ -64,40 +61,6 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(
     engine.dispose()
 
 
-async def test_a_place_has_one_chat_with_a_random_thread(state: LocalState) -> None:
-    """The first call makes it, later ones find it; nothing of the place is in the thread's id."""
-    chat = await state.chat(PLACE)
-    assert await state.chat(PLACE) == chat
-    assert chat.place == PLACE
-    assert len(chat.session.thread_id) >= 32
-    assert "room" not in chat.session.thread_id
-
-
-async def test_calls_at_once_for_one_place_get_one_chat(state: LocalState, url: str) -> None:
-    """Twenty callers in two processes' worth of stores agree."""
-    other = await LocalState.open(url, clock=SystemClock(), chance=SystemChance())
-    chats = await asyncio.gather(*(s.chat(PLACE) for s in (state, other) for _ in range(10)))
-    await other.close()
-    assert len(set(chats)) == 1
-
-
-async def test_places_that_differ_in_any_field_are_different_chats(state: LocalState) -> None:
-    """Account, room, thread and user each set two chats apart."""
-    places = [
-        PLACE,
-        Place("terminal", BOT, ROOM),
-        Place("matrix", UserId("@bot2:x"), ROOM),
-        Place("matrix", BOT, RoomId("!other:x")),
-        Place("matrix", BOT, ROOM, thread_root=EventId("$root")),
-        Place("matrix", BOT, ROOM, user=ANNA),
-        Place("matrix", BOT, ROOM, thread_root=EventId("$root"), user=ANNA),
-    ]
-    chats = [await state.chat(place) for place in places]
-    assert [chat.place for chat in chats] == places
-    assert len({chat.chat_id for chat in chats}) == len(places)
-    assert len({chat.session.thread_id for chat in chats}) == len(places)
-
-
 async def test_a_chat_survives_a_restart(state: LocalState, url: str) -> None:
     """What was given out is what the next process finds."""
     chat = await state.chat(PLACE)
@@ -105,63 +68,6 @@ async def test_a_chat_survives_a_restart(state: LocalState, url: str) -> None:
     again = await LocalState.open(url, clock=SystemClock(), chance=SystemChance())
     assert await again.chat(PLACE) == chat
     await again.close()
-
-
-async def test_a_new_session_is_begun_once_per_request(state: LocalState) -> None:
-    """The same request gives the same session and does not undo a later one."""
-    chat = await state.chat(PLACE)
-    first = await state.new_session(chat.chat_id, "turn-1")
-    assert (await state.chat(PLACE)).session == first
-    second = await state.new_session(chat.chat_id, "turn-2")
-    assert await state.new_session(chat.chat_id, "turn-1") == first
-    assert (await state.chat(PLACE)).session == second
-    assert await state.sessions(chat.chat_id) == (chat.session, first, second)
-
-
-async def test_requests_at_once_begin_one_session(state: LocalState) -> None:
-    """Ten deliveries of one request are one session."""
-    chat = await state.chat(PLACE)
-    made = await asyncio.gather(*(state.new_session(chat.chat_id, "turn-1") for _ in range(10)))
-    assert len(set(made)) == 1
-
-
-async def test_a_session_of_an_unknown_chat_is_refused(state: LocalState) -> None:
-    """The error has a code, and says nothing of what there is."""
-    with pytest.raises(PlatformError, match="no such chat") as caught:
-        await state.new_session(ChatId("nothing"), "turn-1")
-    assert caught.value.code == "unknown_chat"
-
-
-async def test_a_moved_chat_keeps_its_memory(state: LocalState) -> None:
-    """After a room upgrade the new room has the old chat; doing it again changes nothing."""
-    new = Place("matrix", BOT, RoomId("!new:x"))
-    chat = await state.chat(PLACE)
-    await state.move_chat(PLACE, new)
-    await state.move_chat(PLACE, new)
-    moved = await state.chat(new)
-    assert (moved.chat_id, moved.session) == (chat.chat_id, chat.session)
-    assert (await state.chat(PLACE)).chat_id != chat.chat_id
-
-
-async def test_a_chat_is_not_moved_onto_another(state: LocalState) -> None:
-    """Where the new place has a chat already, both stay as they are."""
-    new = Place("matrix", BOT, RoomId("!new:x"))
-    before = (await state.chat(PLACE), await state.chat(new))
-    await state.move_chat(PLACE, new)
-    assert (await state.chat(PLACE), await state.chat(new)) == before
-
-
-async def test_a_retired_thread_never_comes_back(state: LocalState) -> None:
-    """Retiring the current memory begins another; retired sessions are no longer listed."""
-    chat = await state.chat(PLACE)
-    await state.retire(chat.session.thread_id)
-    await state.retire(chat.session.thread_id)
-    now = await state.chat(PLACE)
-    assert now.chat_id == chat.chat_id
-    assert now.session.thread_id != chat.session.thread_id
-    assert await state.is_retired(chat.session.thread_id)
-    assert not await state.is_retired(now.session.thread_id)
-    assert await state.sessions(chat.chat_id) == (now.session,)
 
 
 async def test_an_id_that_chance_repeats_is_not_used_again(url: str) -> None:
@@ -175,42 +81,76 @@ async def test_an_id_that_chance_repeats_is_not_used_again(url: str) -> None:
     assert len(threads) == 3
 
 
-async def test_the_narrowest_scope_wins_setting_by_setting(state: LocalState) -> None:
-    """platform → surface → room → user, each setting by itself; others are not affected."""
-    await put(state, Scope("platform"), "model", "offline")
-    await put(state, Scope("platform"), "system_prompt", "Be kind.")
-    await put(state, Scope("surface", "matrix"), "model", "local")
-    await put(state, Scope("room", "matrix", ROOM), "max_output_tokens", 100)
-    await put(state, Scope("user", "matrix", ANNA), "model", "openai:x")
-    assert await state.resolve(PLACE, ANNA) == ChatSettings(
-        model="openai:x", system_prompt="Be kind.", max_output_tokens=100
+async def opened(url: str, clock: FakeClock | None = None, **base: object) -> LocalState:
+    return await LocalState.open(
+        url, clock=clock or FakeClock(), chance=SystemChance(), surface="matrix", base=base
     )
-    assert (await state.resolve(PLACE, BERT)).model == "local"
 
 
-async def test_a_setting_is_replaced_and_unset(state: LocalState) -> None:
-    """Setting again replaces; None removes, so that the wider scope counts again."""
-    scope = Scope("room", "matrix", ROOM)
-    await put(state, scope, "tools", ["clock"])
-    await put(state, scope, "tools", ["clock", "notes"])
-    assert await state.settings(scope) == {"tools": ["clock", "notes"]}
-    assert (await state.resolve(PLACE, ANNA)).tools == ("clock", "notes")
-    await put(state, scope, "tools", None)
-    assert await state.resolve(PLACE, ANNA) == ChatSettings()
+async def test_another_isolation_in_the_settings_file_begins_new_sessions(url: str) -> None:
+    """At the first start that reads it, in the rooms where nothing narrower is set; once."""
+    first = await opened(url)
+    chat, other = await first.chat(PLACE), await first.chat(OTHER)
+    own = Scope("room", "matrix", OTHER.room)
+    await first.set_setting(own, "isolation", "room", by=ANNA, request_id="s1")
+    await first.close()
+    second = await opened(url, isolation="user")
+    changed = await second.chat(PLACE)
+    assert changed.session.thread_id != chat.session.thread_id
+    assert await second.chat(OTHER) == other
+    await second.close()
+    third = await opened(url, isolation="user", model="local")
+    assert await third.chat(PLACE) == changed
+    assert await third.settings(Scope("surface", "matrix")) == {}
+    await third.close()
+    fourth = await opened(url)
+    assert (await fourth.chat(PLACE)).session.number == 3
+    await fourth.close()
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("modle", "x", "Did you mean `model`"),
-        ("model", 5, "text of up to 256"),
-        ("max_output_tokens", 0, "from 1 to 1000000"),
-        ("deadline_s", -1, "deadline_s"),
-    ],
-)
-async def test_a_wrong_setting_is_refused_with_what_is_allowed(
-    state: LocalState, key: str, value: object, says: str
+async def test_what_is_old_goes_when_the_state_is_opened(url: str) -> None:
+    """Usage and answered requests; nothing of what still counts."""
+    clock = FakeClock()
+    state = await opened(url, clock)
+    chat = await state.chat(PLACE)
+    await state.rename_session(chat.chat_id, chat.session.session_id, "one", "turn-1")
+    await state.record_usage((UsageEntry(RunId("a"), ANNA, ROOM, clock.now_ms()),))
+    await state.forget_user(BERT, "forget-1")
+    await state.close()
+    clock.step_wall(61 * DAY_MS)
+    state = await opened(url, clock)
+    assert (await state.usage(since_ms=0)).turns == 1
+    renamed = await state.rename_session(chat.chat_id, chat.session.session_id, "two", "turn-1")
+    assert renamed.title == "two"
+    await state.close()
+    clock.step_wall(400 * DAY_MS)
+    state = await opened(url, clock)
+    assert (await state.usage(since_ms=0)).turns == 0
+    assert (await state.rules()).erased == ()
+    assert (await state.chat(PLACE)).session.title == "two"
+    await state.close()
+
+
+async def test_a_scope_of_another_surface_is_refused(state: LocalState) -> None:
+    """Nothing is set there."""
+    scope = Scope("surface", "terminal")
+    with pytest.raises(PlatformError) as caught:
+        await state.set_setting(scope, "model", "x", by=ANNA, request_id="s1")
+    assert caught.value.code == "wrong_surface"
+    assert await state.settings(scope) == {}
+
+
+async def test_two_changes_of_isolation_in_two_rooms_do_not_wait_for_each_other(
+    state: LocalState,
 ) -> None:
-    """Unknown keys and values that the agent would refuse are refused here, by name."""
-    with pytest.raises(SettingsError, match=says):
-        await put(state, Scope("platform"), key, value)
+    """Each room's chats are renewed, whoever comes first."""
+    before = [await state.chat(place) for place in (PLACE, OTHER)]
+    async with asyncio.TaskGroup() as group:
+        for place in (PLACE, OTHER):
+            scope = Scope("room", "matrix", place.room)
+            change = state.set_setting(
+                scope, "isolation", "user", by=ANNA, request_id=f"s {place.room}"
+            )
+            group.create_task(change)
+    after = [await state.chat(place) for place in (PLACE, OTHER)]
+    assert all(a.session != b.session for a, b in zip(before, after, strict=True))

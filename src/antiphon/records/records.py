@@ -33,6 +33,7 @@ from antiphon.records import (
     threads,
     usage,
 )
+from antiphon.records.retention import Horizon, prune
 from antiphon.records.rows import Mint, once
 from antiphon.records.values import SettingRecord
 
@@ -153,6 +154,19 @@ class Records:
     async def is_retired(self, thread_id: ThreadId) -> bool:
         """Whether it was."""
         return await self.database.read(lambda c: threads.is_retired(c, thread_id))
+
+    # --- the start ------------------------------------------------------------------------------
+
+    async def begin(self, surface: str, base: Mapping[str, Any] | None, horizon: Horizon) -> None:
+        """A surface starts: follows what its settings file now says (None: it was not read), and
+        lets go of what is old."""
+
+        def write(connection: Connection) -> None:
+            if base is not None:
+                settings.note_file(connection, surface, base)
+            prune(connection, horizon)
+
+        await self.database.write(write)
 
     # --- settings, roles, rules -----------------------------------------------------------------
 

@@ -19,6 +19,9 @@ from antiphon.records.rules import bump_rules
 from antiphon.records.schema import chats, settings
 from antiphon.records.values import SettingRecord
 
+_FILE = "file"
+"""Where the last word of a surface's settings file on isolation is kept; no scope of anybody's."""
+
 Base = Mapping[str, Any]
 """What the settings file of a surface says: the widest layer of all."""
 
@@ -124,6 +127,26 @@ def move_room(connection: Connection, surface: str, old: str, new: str, now_ms: 
         bump_rules(connection, surface, now_ms)
 
 
+def note_file(connection: Connection, surface: str, base: Base) -> None:
+    """The settings file of the surface says this now: where it isolates otherwise than the last
+    time, every chat that this concerns begins another session."""
+    said = Scope(_FILE, surface)  # type: ignore[arg-type]
+    known = one(connection, said, "isolation")
+    new = merge((), base).isolation
+    if known is not None and known.value == new:
+        return
+    text = msgspec.json.encode(new).decode()
+    row = {**_columns(said), "key": "isolation", "value": text}
+    if known is None:
+        insert_new(connection, settings, row)
+        return
+    where = and_(_in(said), settings.c.key == "isolation")
+    connection.execute(update(settings).where(where).values(value=text))
+    scope = Scope("surface", surface)
+    before = _isolations(connection, scope, {"isolation": known.value})
+    _renew(connection, before, _isolations(connection, scope, base))
+
+
 def isolation_of(connection: Connection, surface: str, room: str, base: Base) -> str:
     """The isolation that holds in a room."""
     scopes = (Scope("platform"), Scope("surface", surface), Scope("room", surface, room))
@@ -190,4 +213,14 @@ def _renew(
             renew_rooms(connection, surface, chats.c.room == room)
 
 
-__all__ = ["Base", "forget_user", "isolation_of", "move_room", "one", "read", "records_of", "write"]
+__all__ = [
+    "Base",
+    "forget_user",
+    "isolation_of",
+    "move_room",
+    "note_file",
+    "one",
+    "read",
+    "records_of",
+    "write",
+]

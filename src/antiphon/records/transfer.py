@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
+from antiphon.core.scopes import SCOPES
 from antiphon.db.peek import peek
 from antiphon.errors import StateError
 from antiphon.records import taking
@@ -98,7 +99,7 @@ def _read(connection: Connection, surface: str) -> LocalRows:
     tables["settings"] = _rows(
         connection,
         select(settings)
-        .where((settings.c.surface == surface) | wide)
+        .where((settings.c.surface == surface) | wide, settings.c.scope.in_(SCOPES))
         .order_by(wide, *settings.primary_key),
     )
     tables["retired_threads"] = _rows(connection, select(retired_threads))

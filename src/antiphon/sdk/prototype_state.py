@@ -23,7 +23,6 @@ from antiphon.records.records import MIGRATIONS, NO_BASE, Records, Transactions
 from antiphon.records.retention import Horizon
 from antiphon.sdk.interface import StateHealth
 
-
 DAY_MS = 86_400_000
 KEPT_DAYS = {"usage": 400, "audit": 400, "requests": 60, "erasures": 400}
 """How long rows of these kinds stay in a surface's own store; looked at when it is opened."""

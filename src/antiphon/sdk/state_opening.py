@@ -42,7 +42,7 @@ async def open_state(
     master: MasterSettings | None,
     *,
     surface: str,
-    base: Mapping[str, Any],
+    base: Mapping[str, Any] | None,
     clock: Clock,
     chance: Chance,
     database: str = "",
