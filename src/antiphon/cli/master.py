@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from antiphon.cli.master_extra import needed
+from antiphon.cli.master_import import import_
 from antiphon.cli.master_token import token
 from antiphon.cli.options import Options, prepare
 from antiphon.cli.service import announce, run_service
@@ -20,7 +22,6 @@ def serve(options: Options) -> None:
     """Serve the HTTP API (/openapi.json) and /health until stopped; prints `ready URL`."""
     source, general = prepare(options, "master")
 
-    from antiphon.cli.master_extra import needed
     from antiphon.settings import MasterSettings, section
 
     own = section(source, "master", MasterSettings)
@@ -32,3 +33,4 @@ def serve(options: Options) -> None:
 
 
 master.add_command(token)
+master.add_command(import_)

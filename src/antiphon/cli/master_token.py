@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from antiphon.cli.options import Options, path_option, prepare
+from antiphon.cli.master_extra import master_settings
+from antiphon.cli.options import Options, path_option
 from antiphon.errors import SettingsError
 
 if TYPE_CHECKING:
     from antiphon.records.tokens import TokenRecord
-    from antiphon.settings import General, MasterSettings
 
 SHOWN = """\
 The token {token_id} of {whose}, for {scopes}:
@@ -49,7 +49,7 @@ def make(
     options: Options, surface: str, scopes: str, note: str, file: Path | None, as_json: bool
 ) -> None:
     """Make a token. It is shown on a terminal, written to a file or printed as JSON, once."""
-    general, settings = _settings(options)
+    general, settings = master_settings(options)
 
     from antiphon.clock import SystemChance, SystemClock
     from antiphon.db import private_file
@@ -92,7 +92,7 @@ def make(
 @click.pass_obj
 def list_(options: Options, as_json: bool) -> None:
     """List the tokens, revoked ones too; the tokens themselves nobody knows."""
-    general, settings = _settings(options)
+    general, settings = master_settings(options)
 
     from antiphon.master import tokens
 
@@ -121,7 +121,7 @@ def list_(options: Options, as_json: bool) -> None:
 def revoke(options: Options, token_id: str) -> None:
     """Revoke a token by its id, for ever. A control plane that is serving refuses it within a
     second."""
-    general, settings = _settings(options)
+    general, settings = master_settings(options)
 
     from antiphon.clock import SystemClock
     from antiphon.master import tokens
@@ -132,16 +132,6 @@ def revoke(options: Options, token_id: str) -> None:
 
     row = asyncio.run(work())
     click.echo(f"The token {row.token_id} of {row.surface} is revoked.")
-
-
-def _settings(options: Options) -> tuple[General, MasterSettings]:
-    source, general = prepare(options, "master")
-
-    from antiphon import telemetry
-    from antiphon.settings import MasterSettings, section
-
-    telemetry.configure("warning", general.log_format, process="master")
-    return general, section(source, "master", MasterSettings)
 
 
 def _day(at_ms: int) -> str:
