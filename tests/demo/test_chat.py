@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from antiphon import settings
+from antiphon.adapter.terminal.lines import Lines
 from antiphon.clock import SystemChance
 from antiphon.demo import models
 from antiphon.demo.chat import Command, parse
 from antiphon.demo.folder import DemoFolder, Rooms
-from antiphon.demo.lines import Lines
 from antiphon.errors import StateError
 from antiphon.settings import AgentSettings, General, MatrixSettings, Secret, Source
 
@@ -39,7 +39,7 @@ def test_what_a_line_means(line: str, meaning: object) -> None:
 
 async def read_all(fd: int) -> list[str]:
     found = []
-    async with Lines(fd) as lines:
+    async with Lines(fd, gather=False) as lines:
         async with asyncio.timeout(5):
             while (line := await lines.next()) is not None:
                 found.append(line)

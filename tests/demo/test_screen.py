@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.demo.screen import Growing, Screen, growth
+from antiphon.demo.screen import Growing, Screen
 
 
 def shown(*texts: str, settled: str) -> str:
@@ -20,15 +20,8 @@ def shown(*texts: str, settled: str) -> str:
     return out.getvalue()
 
 
-def test_only_what_is_new_is_written() -> None:
-    assert growth("", "One") == "One"
-    assert growth("One", "One two") == " two"
-    assert growth("One", "One") == ""
-
-
-def test_a_change_further_up_repeats_from_the_changed_line() -> None:
-    assert growth("Line 1\nLine 2 ab", "Line 1\nLine 2 xy") == "\nLine 2 xy"
-    assert growth("abc", "xyz") == "\nxyz"
+def test_what_acts_on_a_terminal_is_taken_out() -> None:
+    assert "\x1b" not in shown("a \x1b[2J", settled="a \x1b[2J b")
 
 
 @given(st.lists(st.text(alphabet="ab \n", min_size=1), min_size=1))

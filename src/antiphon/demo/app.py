@@ -19,12 +19,12 @@ import msgspec
 from antiphon.adapter.matrix.ciphers import cipher_of
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.client import MatrixClient
+from antiphon.adapter.terminal.lines import Lines
 from antiphon.clock import SystemChance, SystemClock
 from antiphon.db import StateLock
 from antiphon.demo import models
 from antiphon.demo.chat import Chat
 from antiphon.demo.folder import BOT, PERSON, DemoFolder
-from antiphon.demo.lines import Lines
 from antiphon.demo.person import Person
 from antiphon.demo.screen import Screen
 from antiphon.demo.synapse import Synapse
@@ -85,7 +85,7 @@ async def run(request: Request, source: Source, general: General, agent: AgentSe
             if request.say is not None:
                 return await chat.say(request.say)
             screen.line(_welcome(synapse, folder, chat.room_name, room, model))
-            async with Lines(sys.stdin.fileno()) as lines:
+            async with Lines(sys.stdin.fileno(), gather=False) as lines:
                 await chat.talk(lines)
             return EXIT_OK
 

@@ -13,10 +13,10 @@ from contextlib import aclosing
 
 import msgspec
 
+from antiphon.adapter.terminal.lines import Lines
 from antiphon.core.ids import TurnId
 from antiphon.demo.answers import Answer
 from antiphon.demo.folder import DemoFolder, Rooms
-from antiphon.demo.lines import Lines
 from antiphon.demo.person import Person
 from antiphon.demo.screen import Growing, Screen
 from antiphon.errors import EXIT_FAILED, EXIT_OK, HomeserverError

@@ -1,7 +1,7 @@
 """What stands on the terminal: text that grows, lines of progress, and what to write next.
 
-The decisions are pure (`growth`); writing is a few lines. Answers go to standard output, progress
-to standard error; only on a terminal is anything ever drawn over.
+What an answer says is made safe first. Answers go to standard output, progress to standard error;
+only on a terminal is anything ever drawn over.
 """
 
 from __future__ import annotations
@@ -12,25 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TextIO
 
+from antiphon.adapter.terminal.text import growth, safe
+
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAME_S = 0.1
-
-
-def growth(shown: str, text: str) -> str:
-    """What to write where `shown` stands, so that a reader has `text`.
-
-    Usually its end. Where the text changed further up, a line break and then everything from the
-    beginning of the first changed line: what was written can't be taken back."""
-    if text.startswith(shown):
-        return text[len(shown) :]
-    same = 0
-    for old, new in zip(shown, text, strict=False):
-        if old != new:
-            break
-        same += 1
-    if same == len(text):
-        return ""
-    return "\n" + text[text.rfind("\n", 0, same) + 1 :]
 
 
 class Growing:
@@ -42,18 +27,20 @@ class Growing:
 
     def show(self, text: str) -> None:
         """Brings the screen to `text`; trailing space waits until something follows it."""
-        more = growth(self._shown, text.rstrip())
+        wanted = safe(text).rstrip()
+        more = growth(self._shown, wanted)
         if more:
             self._out.write(more)
             self._out.flush()
-            self._shown = text.rstrip()
+            self._shown = wanted
 
     def settle(self, text: str) -> None:
         """The text is final: brings the screen to it, and ends the line."""
         self.show(text)
-        if self._shown != text.rstrip():
+        wanted = safe(text).rstrip()
+        if self._shown != wanted:
             # It became shorter than what stands there.
-            self._out.write("\n" + text.rstrip())
+            self._out.write("\n" + wanted)
         self._out.write("\n")
         self._out.flush()
 

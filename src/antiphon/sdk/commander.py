@@ -16,6 +16,7 @@ from antiphon.core.commands.replies import (
     usage_reply,
 )
 from antiphon.core.roles import Access
+from antiphon.errors import PlatformError
 from antiphon.sdk.commands import data, own, people, quota, sessions, settings, status
 from antiphon.sdk.commands.values import (
     Asker,
@@ -39,6 +40,8 @@ __all__ = [
     "Stop",
     "Surface",
 ]
+
+FORBIDDEN: Final = "forbidden"
 
 Carry = Callable[[Kit, Asker, Sequence[str]], Awaitable[Reply]]
 
@@ -107,4 +110,9 @@ class Commander:
             if parsed.arguments:
                 return Reply(command_help(parsed.arguments[0], asker.is_admin, catalogue))
             return Reply(help_text(asker.is_admin, catalogue))
-        return await CARRIED[parsed.name](self._kit, asker, parsed.arguments)
+        try:
+            return await CARRIED[parsed.name](self._kit, asker, parsed.arguments)
+        except PlatformError as error:
+            if error.code != FORBIDDEN:
+                raise
+            return Reply(error.message)  # a control plane lets this surface not do that

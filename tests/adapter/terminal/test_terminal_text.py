@@ -67,6 +67,12 @@ def test_an_answer_that_only_grows_stands_there_exactly_once(pieces: list[str]) 
     assert out.getvalue() == (text.rstrip() + "\n" if text.strip() else out.getvalue())
 
 
+def test_only_what_is_new_is_written() -> None:
+    assert growth("", "One") == "One"
+    assert growth("One", "One two") == " two"
+    assert growth("One", "One") == ""
+
+
 def test_a_change_further_up_repeats_from_the_changed_line() -> None:
     assert growth("Line 1\nLine 2 ab", "Line 1\nLine 2 xy") == "\nLine 2 xy"
     assert growth("abc", "xyz") == "\nxyz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from antiphon.core.commands import STANDARD, Who
+from antiphon.errors import PlatformError
 from antiphon.sdk.commander import Retry, Stop, Surface
 from antiphon.sdk.interface import StateHealth
 from antiphon.testing.command_world import ADA, BOB, command_world
@@ -60,6 +61,23 @@ async def test_what_the_surface_must_do_comes_back_as_an_effect() -> None:
     world = command_world()
     assert (await world.says(BOB, "!stop")).effect == Stop()
     assert (await world.says(BOB, "!retry")).effect == Retry()
+
+
+async def test_what_a_control_plane_does_not_let_the_surface_do_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = command_world()
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise PlatformError("The token lacks the scope `platform`.", code=code)
+
+    monkeypatch.setattr(world.platform, "set_setting", refuse)
+    code = "forbidden"
+    reply = await world.says(ADA, "!settings streaming off for everywhere")
+    assert reply.text == "The token lacks the scope `platform`."
+    code = "unreachable"
+    with pytest.raises(PlatformError):
+        await world.says(ADA, "!settings streaming off for everywhere")
 
 
 # --- !status --------------------------------------------------------------------------------------

@@ -25,7 +25,10 @@ async def status(kit: Kit, asker: Asker, arguments: Sequence[str]) -> Reply:
         f"- Chats and settings, kept {kept}: {_ok(state.ok)}. {_plain(state.detail)}",
     ]
     if state.waiting:
-        lines.append(f"- {counted(state.waiting, 'change')} wait to be told to the control plane.")
+        wait = "waits" if state.waiting == 1 else "wait"
+        lines.append(
+            f"- {counted(state.waiting, 'change')} {wait} to be told to the control plane."
+        )
     if state.conflicts:
         lines.append(f"- {counted(len(state.conflicts), 'change')} it did not take as made:")
         lines += [f"  - {_plain(one)}" for one in state.conflicts[-CONFLICTS_SHOWN:]]
