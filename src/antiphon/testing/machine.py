@@ -16,8 +16,10 @@ from sqlalchemy import func, select, update
 
 from antiphon.adapter.matrix import service
 from antiphon.adapter.matrix.journal import schema
+from antiphon.core.chat_settings import Isolation
 from antiphon.core.ids import UserId
 from antiphon.core.model import OPEN_STATES
+from antiphon.core.scopes import Scope
 from antiphon.errors import LeaseLostError
 from antiphon.settings import MatrixSettings
 from antiphon.testing.direct_client import direct_client
@@ -72,6 +74,8 @@ class Machine:
         self.gates: list[asyncio.Event] = []
         self.wrongs: list[str] = []
         self._repeated = 0
+        self.isolation: Isolation = "room"
+        """What a chat is in every room."""
         self.settings = MatrixSettings(allow=("@*:hs",), break_loops=False)
         self._stack.enter_context(replaced(self.disk))
         self.loop.set_exception_handler(self._unexpected)
@@ -90,6 +94,16 @@ class Machine:
         self.loop.run_until_complete(_cancel_all())
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self._stack.close()
+
+    def isolate(self, isolation: Isolation) -> None:
+        """What a chat is in every room, before anybody has said anything."""
+        self.isolation = isolation
+        scope = Scope("surface", "matrix")
+        chats, by = self.agent.chats, UserId("@admin:hs")
+        self.loop.run_until_complete(
+            chats.set_setting(scope, "isolation", isolation, by=by, request_id="isolate")
+        )
+        self.pass_time(5)
 
     # --- time -----------------------------------------------------------------------------------
 

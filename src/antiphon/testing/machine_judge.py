@@ -15,6 +15,7 @@ from antiphon.testing.machine_agent import Record
 from antiphon.testing.machine_people import COMMANDS, Said
 
 STOP_REPLIES = ("Stopped", "Nothing is running here.")
+REFUSAL = "I may not talk with you"
 FILE_REPLY = "I can't read files"
 
 
@@ -194,17 +195,25 @@ class Judge:
                 self._wrong(said, f"redacted, and {record.run_id} was not withdrawn")
 
     def _unasked(self, room_id: str, found: dict[str, Answer], known: set[TurnId]) -> None:
-        for turn, answer in found.items():
-            if turn not in known:
+        """Nobody is told anything who did not ask; a stranger is told once that they may not."""
+        unasked = {turn: answer for turn, answer in found.items() if turn not in known}
+        refusals = [t for t, a in unasked.items() if a.texts and a.texts[0].startswith(REFUSAL)]
+        for turn, answer in unasked.items():
+            if turn not in refusals[:1] or answer.doubled:
                 self.wrongs.append(f"unasked in {room_id}: {answer.texts} ({turn})")
 
     def _order(self, room_id: str, found: dict[str, Answer], here: Iterable[Said]) -> None:
         waiting = [s for s in here if s.kind != "stop" and not s.gone and s.turn in found]
-        places = [
-            (found[s.turn].parts[0][0].position, s.texts) for s in waiting if found[s.turn].parts
-        ]
-        if places != sorted(places, key=lambda place: place[0]):
-            self.wrongs.append(f"out of order in {room_id}: {places}")
+        asked = [s for s in waiting if not s.again and found[s.turn].parts]
+        apart = self._machine.isolation == "user"
+        for chat in {s.sender for s in asked} if apart else {""}:
+            places = [
+                (found[s.turn].parts[0][0].position, s.texts)
+                for s in asked
+                if chat in ("", s.sender)
+            ]
+            if places != sorted(places, key=lambda place: place[0]):
+                self.wrongs.append(f"out of order in {room_id}: {places}")
 
     def _canaries(self, room_id: str) -> None:
         people = self._machine.people
@@ -215,8 +224,10 @@ class Judge:
                 self.wrongs.extend(f"{o} in {room_id}: {text}" for o in others if o in text)
 
     def _threads(self) -> None:
-        """A memory belongs to one room, or to the rooms that replaced it."""
+        """A memory belongs to one room, or to the rooms that replaced it, and where people are kept
+        apart to one of them."""
         people = self._machine.people
+        authors: dict[str, set[str]] = {}
         homes: dict[str, set[str]] = {}
         for record in self._machine.agent.records.values():
             if record.run is not None:
@@ -224,6 +235,10 @@ class Judge:
                 homes.setdefault(record.run.thread_id, set()).update(
                     people.chains[room] for room in people.room_ids if people.canary(room) in text
                 )
+                authors.setdefault(record.run.thread_id, set()).add(record.run.question[0].author)
+        for thread, who in authors.items():
+            if len(who) > 1 and self._machine.isolation == "user":
+                self.wrongs.append(f"thread {thread} knows {who}")
         for thread, rooms in homes.items():
             if len(rooms) > 1:
                 self.wrongs.append(f"thread {thread} knows of {rooms}")
@@ -239,7 +254,7 @@ def _replies(said: Said) -> tuple[str, ...]:
     """How a reply that needs no agent may begin."""
     if said.kind == "stop":
         return STOP_REPLIES
-    return (FILE_REPLY,) if said.kind == "file" else (COMMANDS[said.texts[0]],)
+    return (FILE_REPLY,) if said.kind == "file" else COMMANDS[said.texts[0]]
 
 
 def _expected(record: Record) -> tuple[str, ...]:

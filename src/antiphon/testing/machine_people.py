@@ -11,8 +11,9 @@ from antiphon.testing.homeserver import FakeHomeserver
 Kind = Literal["question", "command", "stop", "file"]
 
 COMMANDS = {
-    "!new": "A new conversation begins. I no longer remember what was said before.",
-    "!hepl": "There is no command `!hepl`. Did you mean `!help`?",
+    "!new": ("A new conversation begins. I no longer remember what was said before.",),
+    "!hepl": ("There is no command `!hepl`. Did you mean `!help`?",),
+    "!retry": ("Your last question here is asked again", "There is no question here"),
 }
 MOST_ROOMS = 4
 
@@ -35,6 +36,8 @@ class Said:
         """Somebody redacted the answer."""
         self.gone = False
         """We were out of the room since: nothing can be said about it any more."""
+        self.again = False
+        """Its sender said `!retry` since: the answer may come later than those of others."""
         self.sure = True
         """The adapter has not lost its memory since: it can know all about it."""
 
@@ -113,6 +116,9 @@ class People:
 
     def command(self, room_id: str, sender: str, text: str) -> None:
         """A command that waits in its lane."""
+        if text == "!retry":
+            for said in self.said:
+                said.again |= said.sender == sender
         self._say(room_id, sender, text, "command")
 
     def send_file(self, room_id: str, sender: str) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from antiphon.core.chat_settings import Isolation
 from antiphon.sdk.interface import Outcome
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.machine import Machine
@@ -61,9 +62,16 @@ class AdapterMachine(RuleBasedStateMachine):
         finally:
             self.machine.close()
 
-    @initialize(quick=st.booleans(), supervised=st.sampled_from([True, True, False]))
-    def begin(self, quick: bool, supervised: bool) -> None:
-        """Whether the agent answers by itself, and whether somebody starts a killed adapter."""
+    @initialize(
+        quick=st.booleans(),
+        supervised=st.sampled_from([True, True, False]),
+        isolation=st.sampled_from(["room", "room", "user"]),
+    )
+    def begin(self, quick: bool, supervised: bool, isolation: Isolation) -> None:
+        """Whether the agent answers by itself, whether somebody starts a killed adapter, and what
+        a chat is."""
+        if isolation != "room":
+            self.machine.isolate(isolation)
         self.machine.agent.quick = self.machine.agent.prompt = quick
         self.machine.supervised = supervised
 
@@ -79,7 +87,7 @@ class AdapterMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.ask(room, who)
 
-    @rule(room=which, who=talkers, text=st.sampled_from(["!new", "!hepl"]))
+    @rule(room=which, who=talkers, text=st.sampled_from(["!new", "!hepl", "!retry"]))
     def command(self, room: int, who: str, text: str) -> None:
         self.people.command(self.room(room), getattr(self.people, who), text)
 

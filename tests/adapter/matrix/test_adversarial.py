@@ -3,6 +3,7 @@ may not enter, an answer that they may not have. All refused, and nothing said o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,23 @@ async def test_who_was_allowed_while_running_may_talk(world: World) -> None:
         world.server.say(world.room, EVE, "I may")
         await world.answered(1)
     assert questions(world) == ["I may"]
+
+
+async def test_who_is_blocked_while_their_question_waits_is_not_answered(world: World) -> None:
+    gate = asyncio.Event()
+    world.platform.reply("slow", gate)
+    bob = world.server.account("bob")
+    world.server.membership(world.room, bob, "join", by=bob)
+    async with world.adapter.running():
+        world.ask("first")
+        await world.server.until(lambda: world.shown() == ["slow"])
+        world.server.say(world.room, bob, "I wait")
+        await asyncio.sleep(0.2)
+        await world.platform.set_role(bob, Role.BLOCKED, by=UserId(world.ada), request_id="block")
+        await asyncio.sleep(1.2)
+        gate.set()
+        assert await told(world, 1) == []
+    assert questions(world) == ["first", "and now"]
 
 
 @pytest.mark.parametrize("by", ["stranger", "blocked", "not in invite"])

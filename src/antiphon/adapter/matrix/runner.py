@@ -19,6 +19,7 @@ from antiphon.adapter.matrix.journal.inbound import Committed
 from antiphon.adapter.matrix.journal.journal import Journal
 from antiphon.adapter.matrix.journal.turns import COMMAND, FIXED, NOTE, QUESTION, Turn
 from antiphon.adapter.matrix.metrics import Metrics
+from antiphon.adapter.matrix.policy import Policy
 from antiphon.adapter.matrix.redactor import Redactor
 from antiphon.adapter.matrix.replies import CommandReplies, Effect, place_of
 from antiphon.adapter.matrix.typing_notice import TypingNotices
@@ -28,7 +29,7 @@ from antiphon.core.chat_settings import ChatSettings
 from antiphon.core.ids import UserId, run_id
 from antiphon.core.model import Said, TurnState
 from antiphon.core.pacing import EditPacer, SendClass
-from antiphon.core.people import UsageEntry
+from antiphon.core.people import Role, UsageEntry
 from antiphon.core.render.answer import Parts, error_id, failed, finished, stopped, with_tools
 from antiphon.core.render.split import split
 from antiphon.core.render.tools import with_results
@@ -65,6 +66,7 @@ class TurnRunner:
         delivery: Delivery,
         typing: TypingNotices,
         replies: CommandReplies,
+        policy: Policy,
         debtor: Debtor,
         redactor: Redactor,
         clerk: UsageClerk,
@@ -78,6 +80,7 @@ class TurnRunner:
         self._delivery = delivery
         self._typing = typing
         self._replies = replies
+        self._policy = policy
         self._debtor = debtor
         self._redactor = redactor
         self._clerk = clerk
@@ -134,6 +137,8 @@ class TurnRunner:
     async def _ending(self, turn: Turn, writer: AnswerWriter) -> Ending | None:
         if turn.kind in (FIXED, NOTE):
             return Ending("success", split(turn.text), notice=True)
+        if turn.run is None and self._policy.access.role_of(turn.sender) is Role.BLOCKED:
+            return Ending("cancelled", None)  # blocked while it waited
         if turn.kind == COMMAND:
             reply = await self._replies.reply(turn)
             return Ending(

@@ -122,6 +122,7 @@ async def serve(
             delivery,
             TypingNotices(client, me, clock),
             replies,
+            policy,
             debtor,
             redactor,
             clerk,

@@ -55,7 +55,8 @@ STANDARD: Final = Catalogue(
             name="retry",
             aliases=("again",),
             help="Asks your last question here once more.",
-            details="The old answer stays where it is; the new one comes below.",
+            details="In a room the new answer takes the place of the old one; in a terminal it comes "
+            "below.",
         ),
         Command(
             name="settings",

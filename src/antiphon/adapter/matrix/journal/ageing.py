@@ -1,5 +1,5 @@
 """What becomes of what is long over: texts go, ids stay as long as something could bring their
-event again (docs/decisions/0031-retention.md)."""
+event again (docs/decisions/0030-retention.md)."""
 
 from __future__ import annotations
 

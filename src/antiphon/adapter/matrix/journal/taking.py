@@ -162,6 +162,9 @@ class Taker:
             if self._happen(turn, AnswerSeen()) is not None:
                 self._result.answered.append(turn)
             turn = turns.get(self._connection, answered) or turn
+            if turn.state is TurnState.DELIVERED:
+                newest = max(e.revision for e in events if e.final and not e.redacted)
+                turns.answered_as(self._connection, turn, newest)
         # The first part's root is redacted only where all of the answer has to go; those of later
         # parts also where an answer came out shorter than it had begun.
         firsts = [e for e in events if e.event_id == e.root and e.part == 0]

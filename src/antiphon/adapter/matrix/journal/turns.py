@@ -201,6 +201,16 @@ def end(
     return _move(connection, turn, expected, state, ended_ms=now_ms)
 
 
+def answered_as(connection: Connection, turn: Turn, revision: int) -> None:
+    """The room shows the answer to a later revision than we know of (an older copy of the state was
+    put back): the next one comes after it."""
+    connection.execute(
+        update(table)
+        .where(table.c.turn_id == turn.turn_id, table.c.revision < revision)
+        .values(revision=revision)
+    )
+
+
 def others_spoke_since(connection: Connection, new: Turn) -> bool:
     """Whether turns of other people stand after this one in its room."""
     row = connection.execute(
