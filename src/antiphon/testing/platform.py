@@ -217,7 +217,7 @@ class FakePlatform:
     async def withdraw(self, thread_id: ThreadId, run_id: RunId) -> None:
         self._reach()
         self.withdrawn.append((thread_id, run_id))
-        self._live.setdefault(run_id, _LiveRun()).cancel()
+        self._live.setdefault(run_id, _LiveRun()).erase()
 
     async def forget(self, thread_id: ThreadId) -> None:
         self._reach()
@@ -234,7 +234,7 @@ class FakePlatform:
             run = live.run
             if run is not None and run.thread_id == thread_id and _spoke(run, user_id):
                 self.withdrawn.append((thread_id, run_id))
-                live.cancel()
+                live.erase()
         for key, past in list(self._remembered.items()):
             if key[0] == thread_id and _spoke(past.run, user_id):
                 del self._remembered[key]
@@ -334,6 +334,13 @@ class _LiveRun:
         self._stop.set()
         if self.run is not None and self.progress.outcome is None:
             self._show(Outcome("cancelled"))
+
+    def erase(self) -> None:
+        """Ends it where it is open; nothing of an answer that was given is left."""
+        self._stop.set()
+        if self.run is not None and self.progress.outcome is not None:
+            self.progress = Progress("", model="fake", outcome=Outcome("cancelled"))
+        self.cancel()
 
     async def finish(self) -> None:
         """Waits until the run has ended."""
