@@ -62,6 +62,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     # The transaction that a caller hands from one store to another; only stores look into it.
     "sqlalchemy.Connection": (
         *("antiphon.db", "antiphon.agent", "antiphon.adapter", "antiphon.master"),
+        *("antiphon.sdk.remote_here", "antiphon.sdk.remote_rules", "antiphon.sdk.remote_teller"),
         *STORES,
     ),
     "alembic": ("antiphon.db", *STORES),

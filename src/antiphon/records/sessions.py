@@ -60,10 +60,12 @@ def begin(
     request_id: str | None = None,
     given: Session | None = None,
 ) -> Session:
-    """Another session of the chat, made current. `given`: ids and time that a surface made up
-    itself; raises PlatformError `conflict` where one of them is in use."""
+    """Another session of the chat, made current: what a change of isolation asks for, too. `given`:
+    ids and time that a surface made up itself; raises PlatformError `conflict` where one of them is
+    in use."""
     session_id = insert(connection, chat_id, mint, now_ms, request_id=request_id, given=given)
     _make_current(connection, chat_id, session_id)
+    connection.execute(update(chats).where(chats.c.chat_id == chat_id).values(renew=False))
     return _row_of(connection, session_id)
 
 
@@ -202,7 +204,9 @@ def change(
     archived: bool | None = None,
     expected: int | None = None,
 ) -> SessionRecord:
-    """Changes what is not None. Raises PlatformError `unknown_session`, `bad_value`, `stale`."""
+    """Changes what is not None. Raises PlatformError `unknown_chat`, `unknown_session`,
+    `bad_value`, `stale`."""
+    lock_chat(connection, surface, chat_id)
     found = one(connection, surface, chat_id, session_id)
     check_version("The session", found.version, expected)
     values: dict[str, Any] = {}

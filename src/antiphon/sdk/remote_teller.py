@@ -71,7 +71,6 @@ class Teller:
         while True:
             waiting = await self._database.read(lambda c: queue.first(c, MOST_ENTRIES))
             if not waiting:
-                self._link.waiting = 0
                 return self._conflicts
             batch = _batch(waiting)
             keep = await self._taken(batch[0][0], _merged([change for _, change in batch]))
@@ -84,7 +83,12 @@ class Teller:
             queue.drop(connection, [one.seq for one in batch])
             return queue.count(connection)
 
-        self._link.waiting = await self._database.write(write)
+        # Until all was told and seen, nobody else asks: not 0 here, but by `rest`.
+        self._link.waiting = max(1, await self._database.write(write))
+
+    async def rest(self) -> None:
+        """What was told is seen here: who asks from now on asks there, unless more waits."""
+        self._link.waiting = await self._database.read(queue.count)
 
     async def _taken(self, one: Queued, change: Change) -> Keep:
         """Tells one change; what is to be written down here then."""

@@ -120,6 +120,7 @@ class Work:
                     self._rules.outdated()
                     await self._rules.take(await self._plane.rules("", 0))
                 await self._settled()
+                await self._teller.rest()
             except AWAY as error:
                 self._link.lost(error)
             except DatabaseError as error:
