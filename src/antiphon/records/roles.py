@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select, update
 from antiphon.core.ids import UserId
 from antiphon.core.people import Role
 from antiphon.records import audit
-from antiphon.records.rows import check_version, insert_new
+from antiphon.records.rows import check_version, insert_new, stale
 from antiphon.records.rules import bump_rules
 from antiphon.records.schema import roles, users
 from antiphon.records.values import RoleRecord
@@ -22,11 +22,19 @@ def all_of(connection: Connection, surface: str) -> tuple[RoleRecord, ...]:
     return tuple(RoleRecord(row.pattern, Role(row.role), row.version) for row in rows)
 
 
-def of(connection: Connection, surface: str, pattern: str) -> RoleRecord | None:
-    """The role of this very pattern."""
-    row = connection.execute(
-        select(roles).where(roles.c.surface == surface, roles.c.pattern == pattern)
-    ).one_or_none()
+def of(
+    connection: Connection, surface: str, pattern: str, *, lock: bool = False
+) -> RoleRecord | None:
+    """The role of this very pattern. `lock`: holds it for this transaction, after the person."""
+    if lock:
+        person = select(users.c.version).where(
+            users.c.surface == surface, users.c.user_id == pattern
+        )
+        connection.execute(person.with_for_update())
+    statement = select(roles).where(roles.c.surface == surface, roles.c.pattern == pattern)
+    if lock:
+        statement = statement.with_for_update()
+    row = connection.execute(statement).one_or_none()
     return None if row is None else RoleRecord(row.pattern, Role(row.role), row.version)
 
 
@@ -41,16 +49,20 @@ def write(
     expected: int | None = None,
 ) -> RoleRecord | None:
     """Gives the pattern a role, or (None) takes it back. Raises PlatformError `stale`."""
-    known = of(connection, surface, pattern)
+    known = of(connection, surface, pattern, lock=True)
     check_version("This role", 0 if known is None else known.version, expected)
     if (None if known is None else known.role) == role:
         return known
     where = (roles.c.surface == surface, roles.c.pattern == pattern)
     if role is None:
         connection.execute(delete(roles).where(*where))
-    elif known is not None or not insert_new(
+    elif known is None and insert_new(
         connection, roles, {"surface": surface, "pattern": pattern, "role": role.value}
     ):
+        pass
+    elif known is None and expected is not None:
+        raise stale("This role")  # another process has given one in this moment
+    else:
         connection.execute(
             update(roles).where(*where).values(role=role.value, version=roles.c.version + 1)
         )

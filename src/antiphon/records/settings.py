@@ -14,7 +14,7 @@ from antiphon.core.ids import UserId
 from antiphon.core.scopes import Scope
 from antiphon.records import audit
 from antiphon.records.chats import renew_rooms
-from antiphon.records.rows import check_version, insert_new
+from antiphon.records.rows import check_version, insert_new, stale
 from antiphon.records.rules import bump_rules
 from antiphon.records.schema import chats, settings
 from antiphon.records.values import SettingRecord
@@ -64,11 +64,11 @@ def write(
     version that is there; 0: none is)."""
     check_scope(key, scope.kind)
     text = None if value is None else msgspec.json.encode(check(key, value)).decode()
-    before = _isolations(connection, scope, base) if key == "isolation" else {}
     where = and_(_in(scope), settings.c.key == key)
     known = connection.execute(
         select(settings.c.value, settings.c.version).where(where).with_for_update()
     ).one_or_none()
+    before = _isolations(connection, scope, base) if key == "isolation" else {}
     check_version("This setting", 0 if known is None else known.version, expected)
     if (None if known is None else known.value) == text:
         return _record(scope, key, known)
@@ -79,6 +79,8 @@ def write(
         connection, settings, {**_columns(scope), "key": key, "value": text}
     ):
         version = 1
+    elif known is None and expected is not None:
+        raise stale("This setting")  # another process has set it in this moment
     else:
         version = connection.execute(
             update(settings)

@@ -26,8 +26,12 @@ _SUMS = (
 
 def add(connection: Connection, surface: str, entries: Iterable[UsageEntry]) -> None:
     """Counts each run once. What somebody used before they were erased is not counted any more."""
+    entries = tuple(entries)
     found = connection.execute(
-        select(erasures.c.user_id, erasures.c.at_ms).where(erasures.c.surface == surface)
+        select(erasures.c.user_id, erasures.c.at_ms).where(
+            erasures.c.surface == surface,
+            erasures.c.user_id.in_({entry.user_id for entry in entries}),
+        )
     )
     erased = {row.user_id: row.at_ms for row in found}
     for entry in sorted(entries, key=lambda entry: entry.run_id):
