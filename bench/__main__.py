@@ -1,11 +1,16 @@
-"""`python -m bench` (make bench): the measurements of this project: side by side, `start`, `reset`
-or `sealed`."""
+"""`python -m bench` (make bench): the measurements of this project: side by side, `start`, `reset`,
+`sealed` or `master`."""
 
 import sys
 
-from bench import reset, sealed, side_by_side, start_up
+from bench import master, reset, sealed, side_by_side, start_up
 
-OTHERS = {"start": start_up.main, "reset": reset.main, "sealed": sealed.main}
+OTHERS = {
+    "start": start_up.main,
+    "reset": reset.main,
+    "sealed": sealed.main,
+    "master": master.main,
+}
 if sys.argv[1:] and sys.argv[1] in OTHERS:
     sys.exit(OTHERS[sys.argv[1]](sys.argv[2:]))
 sys.exit(side_by_side.main())

@@ -27,13 +27,12 @@ def integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(integral)]
 Id = Annotated[str, Field(min_length=1, max_length=512, pattern=PLAIN)]
 InPath = Annotated[Id, BeforeValidator(_slashes)]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ThreadKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,128}$")]
 Title = Annotated[str, Field(max_length=200, pattern=r"^[^\u0000-\u001F\u007F]*$")]
-Count = Annotated[Whole, Field(ge=0, le=FAR_MS)]
+Count = Annotated[int, Field(ge=0, le=FAR_MS), BeforeValidator(integral)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 M = TypeVar("M", bound=BaseModel)

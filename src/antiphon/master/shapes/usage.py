@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from antiphon.core.ids import RoomId, RunId, UserId
 from antiphon.core.people import UsageEntry, UsageSum
 from antiphon.master.calls import Asked
-from antiphon.master.shapes.common import Count, Given, Id, Taken, Whole
+from antiphon.master.shapes.common import Count, Given, Id, Taken, integral
 from antiphon.records.values import AuditRecord, UsageDay
 
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
-AtMs = Annotated[Whole, Field(ge=0, le=LAST_MS)]
-Tokens = Annotated[Whole, Field(ge=0, le=1_000_000_000_000)]
+AtMs = Annotated[int, Field(ge=0, le=LAST_MS), BeforeValidator(integral)]
+Tokens = Annotated[int, Field(ge=0, le=1_000_000_000_000), BeforeValidator(integral)]
 MOST_ENTRIES = 500
 
 
