@@ -120,6 +120,20 @@ async def test_wrong_usage_and_settings_are_one_sentence(tmp_path: Path) -> None
         assert said.err.count("\n") == 1, said.err
 
 
+async def test_an_agent_that_is_away_is_said_and_nothing_is_kept(tmp_path: Path) -> None:
+    async with FakeAgent() as agent:
+        gone = to(agent)
+    said = await chat(tmp_path, "--say", "Hello", **gone)
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.startswith("antiphon: ")
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "state" / "terminal" / "chat.json").exists()
+    said = await chat(tmp_path, "--say", "!status", **gone)
+    assert said.code == 0
+    assert "Agent: NOT OK" in said.out
+
+
 async def test_a_second_terminal_on_the_same_state_is_refused(tmp_path: Path) -> None:
     async with FakeAgent() as agent, TerminalProcess(tmp_path, **to(agent)) as person:
         await person.sees("you> ")

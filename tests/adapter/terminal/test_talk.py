@@ -13,6 +13,7 @@ import pytest
 
 from antiphon.adapter.terminal.lines import Lines
 from antiphon.adapter.terminal.once import Once
+from antiphon.adapter.terminal.showing import Showing
 from antiphon.adapter.terminal.talk import Talk
 from antiphon.core.scopes import Scope
 from antiphon.errors import RunError
@@ -132,6 +133,27 @@ async def test_what_is_typed_while_an_answer_comes_waits_its_turn_through_a_kill
     assert third.out.getvalue() == "", "it was shown once"
 
 
+async def test_an_agent_that_can_not_be_told_to_stop_is_not_waited_for(tmp_path: Path) -> None:
+    for twice in (False, True):
+        folder = tmp_path / str(twice)
+        folder.mkdir()
+        world = TerminalWorld(folder, terminal=True)
+        talk = Talk(world.desk, world.screen, interactive=True)
+        world.platform.reply("Once ", asyncio.Event())
+        async with typing("Tell") as (lines, into), asyncio.TaskGroup() as group:
+            talking = group.create_task(talk.talk(lines))
+            await until(world, "antiphon> Once")
+            world.platform.unreachable = not twice
+            talk.interrupt()
+            if twice:
+                talk.interrupt()
+            await until(world, "*(stopped)*\nyou> ")
+            assert world.journal.kept.run is None
+            assert [owed.kind for owed in world.journal.kept.owed] == ["cancel"]
+            os.close(into)
+            assert await talking == 0
+
+
 async def test_quit_leaves_what_waits_behind(tmp_path: Path) -> None:
     world = TerminalWorld(tmp_path)
     assert await piped(world, "One", "/quit", "Two") == 0
@@ -145,7 +167,9 @@ async def test_the_last_exchanges_are_shown(tmp_path: Path) -> None:
     await talk.show_history()
     assert world.out.getvalue() == ""
     for n in range(5):
-        await world.desk.outcome(await world.desk.ask(f"Q{n} " + "x" * 2_000))
+        await Showing(world.desk, TerminalWorld(tmp_path / str(n)).screen).wait(
+            await world.desk.ask(f"Q{n} " + "x" * 2_000)
+        )
     await talk.show_history()
     shown = world.out.getvalue()
     assert "(2 earlier questions)" in shown

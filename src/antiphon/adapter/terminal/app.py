@@ -21,19 +21,21 @@ from antiphon.adapter.terminal.lines import Lines
 from antiphon.adapter.terminal.once import Once
 from antiphon.adapter.terminal.screen import Screen
 from antiphon.adapter.terminal.talk import HINT, Talk
-from antiphon.clock import SystemChance, SystemClock
+from antiphon.clock import Clock, SystemChance, SystemClock
 from antiphon.core.access import AllowList
 from antiphon.core.chat_settings import SETTINGS
 from antiphon.core.commands import STANDARD
 from antiphon.core.ids import UserId
 from antiphon.core.roles import Access
-from antiphon.errors import AgentRefusedError, PlatformError
+from antiphon.errors import AgentRefusedError, AgentUnreachableError, PlatformError
 from antiphon.sdk.commander import Commander, Surface
 from antiphon.sdk.interface import Platform
 from antiphon.sdk.real import open_platform
 from antiphon.settings import AgentSettings, ChatFileSettings, General, MasterSettings
 
 EXIT_SIGNAL = 128
+START_S, RETRY_S = 5.0, 0.5
+"""Seconds for which an agent that does not answer at the start is waited for, and between tries."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -93,26 +95,46 @@ async def run(
             chance=chance,
             model=request.model,
         )
-        await desk.pay()
+        fd = sys.stdin.fileno()
+        interactive = request.say is None and screen.is_terminal and os.isatty(fd)
+        away = await _away(platform, clock)
+        if away and not interactive and not desk.is_command(request.say or ""):
+            raise AgentUnreachableError(away)
+        if not away:
+            await desk.pay()
         if request.new:
             await desk.command("!new")
         if request.say is not None:
             once = Once(desk, screen, as_json=request.as_json)
             return await _stoppable(once.say(request.say.strip()), once)
-        return await _talk(desk, screen, platform)
+        if interactive:
+            screen.remark(f"{away} I keep trying." if away else await _welcome(platform))
+        return await _talk(desk, screen, fd, interactive=interactive, history=not away)
 
 
-async def _talk(desk: Desk, screen: Screen, platform: Platform) -> int:
-    fd = sys.stdin.fileno()
-    interactive = screen.is_terminal and os.isatty(fd)
+async def _away(platform: Platform, clock: Clock) -> str:
+    """Why the agent can't be had, after a while of trying; empty: it can. Raises AgentRefusedError
+    where it does not accept our token."""
+    until = clock.monotonic() + START_S
+    while True:
+        health = await platform.check()
+        if health.ok:
+            return ""
+        if health.code == AgentRefusedError.code:
+            raise AgentRefusedError(health.detail)
+        if clock.monotonic() >= until:
+            return health.detail
+        await clock.sleep(RETRY_S)
+
+
+async def _talk(desk: Desk, screen: Screen, fd: int, *, interactive: bool, history: bool) -> int:
     talk = Talk(desk, screen, interactive=interactive)
     loop = asyncio.get_running_loop()
     if interactive:
         loop.add_signal_handler(signal.SIGINT, talk.interrupt)
     try:
         async with Lines(fd, gather=interactive) as lines:
-            if interactive:
-                screen.remark(await _welcome(platform))
+            if interactive and history:
                 await talk.show_history()
             await talk.finish_open()
             return await talk.talk(lines)

@@ -134,26 +134,30 @@ class Desk:
         except AgentRefusedError:
             raise
         except AgentUnreachableError as error:
-            self._owe(Owed("cancel", run.thread_id, run.run_id))
+            self.owe_cancel(run)
             yield msgspec.structs.replace(last, outcome=_failed(error))
         except PlatformError as error:
             yield msgspec.structs.replace(last, outcome=_failed(error))
-        self._journal.change(run=None)
+        self.let_go(run)
 
-    async def outcome(self, run: Run) -> Progress:
-        """The last of a kept run's progress; as `follow`."""
-        last = Progress("")
-        async for now in self.follow(run):
-            last = now
-        return last
-
-    async def stop(self, run: Run) -> str:
-        """Ends the run; what follows is told by `follow`. Gives why it could not, else nothing."""
+    async def stop(self, run: Run) -> bool:
+        """Ends the run; what follows is told by `follow`. False: the agent can't be told now."""
         try:
             await self._platform.cancel(run.thread_id, run.run_id)
         except PlatformError as error:
-            return error.message
-        return ""
+            self._log.warning("not_stopped", code=error.code)
+            return False
+        return True
+
+    def owe_cancel(self, run: Run) -> None:
+        """The agent is to be told that nobody waits for the run any more."""
+        self._owe(Owed("cancel", run.thread_id, run.run_id))
+
+    def let_go(self, run: Run) -> None:
+        """Nobody waits for the answer any more."""
+        kept = self._journal.kept.run
+        if kept is not None and kept.run.run_id == run.run_id:
+            self._journal.change(run=None)
 
     async def _admit(self) -> None:
         rules = await self._platform.rules()

@@ -39,15 +39,13 @@ class Once:
         run = result or await self._desk.ask(text)
         if not self._as_json:
             return _code(await self._showing.show(run))
-        last = await self._desk.outcome(run)
+        last = await self._showing.wait(run)
         self._tell(_object(run, last), "")
         return _code(last)
 
     async def interrupt(self) -> None:
         """Stops the answer that is on its way."""
-        kept = self._desk.journal.kept.run
-        if kept is not None:
-            await self._desk.stop(kept.run)
+        await self._showing.stop()
 
     async def _finish_open(self, text: str) -> Run | None:
         """Ends what is open; the open run where `text` asks for just that."""
@@ -63,7 +61,7 @@ class Once:
         question = "\n".join(said.text for said in run.question)
         if question == text:
             return run
-        last = await self._desk.outcome(run)
+        last = await self._showing.wait(run)
         self._screen.remark(f"The answer to what you asked before ({question[:80]}):")
         self._screen.remark(with_ending(run, last))
         return None

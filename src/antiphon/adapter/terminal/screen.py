@@ -15,6 +15,7 @@ YOU = "you> "
 BOT = "antiphon> "
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAME_S = 0.1
+_LONG_S = 5
 _CLEAR = "\r\x1b[2K"
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
@@ -90,7 +91,9 @@ class Screen:
         frame = 0
         try:
             while True:
-                self._put(self._out, f"\r{_FRAMES[frame % len(_FRAMES)]}\x1b[K")
+                seconds = int(frame * _FRAME_S)
+                said = f" {seconds} s" if seconds >= _LONG_S else ""
+                self._put(self._out, f"\r{_FRAMES[frame % len(_FRAMES)]}{said}\x1b[K")
                 frame += 1
                 await asyncio.sleep(_FRAME_S)
         finally:

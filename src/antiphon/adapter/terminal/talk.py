@@ -34,10 +34,15 @@ class Talk:
         self._came = asyncio.Event()
         self._over = False
         self._stopping = asyncio.Event()
+        self._asked_to_stop: Run | None = None
 
     def interrupt(self) -> None:
-        """Ctrl-C: stops the answer that is on its way, or says how to leave."""
+        """Ctrl-C: stops the answer that is on its way (the second time without waiting for the
+        agent's word), or says how to leave."""
         if self._showing.running is not None:
+            if self._asked_to_stop == self._showing.running:
+                self._showing.give_up()
+            self._asked_to_stop = self._showing.running
             self._stopping.set()
         else:
             self._screen.remark(f"\n{HINT}")
@@ -150,8 +155,4 @@ class Talk:
         while True:
             await self._stopping.wait()
             self._stopping.clear()
-            run = self._showing.running
-            if run is not None:
-                why = await self._desk.stop(run)
-                if why:
-                    self._screen.remark(f"\nantiphon: It could not be stopped: {why}")
+            await self._showing.stop()
