@@ -35,6 +35,7 @@ __all__ = [
     "Session",
     "StateHealth",
     "ToolUse",
+    "Usage",
     "UsageEntry",
     "UsageSum",
 ]
@@ -223,8 +224,8 @@ class Platform(Protocol):
         ...
 
     async def forget_user(self, user_id: UserId, request_id: str) -> Forgotten:
-        """Erases what is kept of a person: chats that are theirs alone, settings, usage, roles
-        except `blocked`. What the agent remembers of them is then owed to it: `forget` for
+        """Erases what is kept of a person: chats that are theirs alone, settings, usage, roles. What
+        only admins decide about them stays: `blocked`, and their limits. What the agent remembers of them is then owed to it: `forget` for
         `threads`, `erase_author` for `shared`. Idempotent."""
         ...
 
