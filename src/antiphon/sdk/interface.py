@@ -224,9 +224,9 @@ class Platform(Protocol):
         ...
 
     async def forget_user(self, user_id: UserId, request_id: str) -> Forgotten:
-        """Erases what is kept of a person: chats that are theirs alone, settings, usage, roles. What
-        only admins decide about them stays: `blocked`, and their limits. What the agent remembers
-        of them is then owed to it: `forget` for `threads`, `erase_author` for `shared`.
+        """Erases what is kept of a person: chats that are theirs alone, settings, usage, roles.
+        What only admins decide about them stays: `blocked`, and their limits. What the agent
+        remembers of them is then owed to it: `forget` for `threads`, `erase_author` for `shared`.
         Idempotent."""
         ...
 
