@@ -140,3 +140,73 @@ async def test_the_log_names_no_token_and_no_id(
     refused = [line for line in lines if line["event"] == "token refused"]
     assert len(refused) == 1
     assert not any("wrong-" in str(line) or "@secret" in str(line) for line in lines)
+
+
+async def test_a_fault_of_ours_is_one_envelope_and_a_line_in_the_log(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends one request and nothing else; the line names the route and no query."""
+    from antiphon import telemetry
+    from antiphon.master.routes import usage
+
+    def broken(*_: object) -> object:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(usage, "used", broken)
+    telemetry.configure("info", "json", process="master")
+    got = await client("GET", "/usage?user_id=@secret:x")
+    assert (got.status, got.code) == (500, "internal")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    [failed] = [line for line in lines if line["event"] == "request failed"]
+    assert (failed["route"], failed["status"]) == ("/usage", 500)
+    assert "a fault of ours" in str(failed["exception"])
+    assert "@secret" not in str(failed)
+    assert (await client("GET", "/users")).status == 200
+
+
+async def test_a_database_that_fails_is_told_to_come_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from antiphon.errors import DatabaseError
+
+    def failing(*_: object, **__: object) -> object:
+        raise DatabaseError("The disk is full.")
+
+    monkeypatch.setattr("antiphon.records.people.page", failing)
+    monkeypatch.setattr("antiphon.records.ping.answers", failing)
+    got = await client("GET", "/users")
+    assert (got.status, got.code, got.headers["Retry-After"]) == (503, "unavailable", "2")
+    sick = await client("GET", "/health")
+    assert (sick.status, sick.json["status"]) == (503, "database_failed")
+
+
+async def test_a_body_that_does_not_come_ends_the_request(
+    master: Master, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.master.front.BODY_WITHIN_S", 0.2)
+    host, _, port = master.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST /usage HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
+    )
+    writer.write(head.encode())
+    async with asyncio.timeout(5):
+        assert b" 408 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_no_surface_can_name_another(master: Master, client: Client) -> None:
+    """Whether there is one or not."""
+    await master.client("terminal")
+    known, unknown = [await client("GET", f"/users?surface={s}") for s in ("terminal", "nobody")]
+    assert (known.status, known.code) == (403, "forbidden")
+    assert known.raw == unknown.raw
+    assert (await client("GET", "/users?surface=matrix")).status == 200
+
+
+async def test_what_a_query_does_not_know_is_refused(client: Client) -> None:
+    got = await client("GET", "/users?limt=5")
+    assert (got.status, got.code) == (422, "bad_value")
+    assert got.json["error"]["details"]["wrong"][0]["where"] == "query.limt"

@@ -19,13 +19,14 @@ EXAMPLES = os.environ.get("ANTIPHON_SCHEMATHESIS", "")
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-async def look(url: str, token: str, *args: str) -> tuple[int, str]:
-    """Exit code and report of one run."""
+async def look(folder: Path, url: str, token: str, *args: str) -> tuple[int, str]:
+    """Exit code and report of one run; what it leaves lies in `folder`."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
         *("run", f"{url}/openapi.json", "--checks", "all", "--no-color"),
         *("--generation-deterministic", "--continue-on-failure"),
         *args,
+        cwd=folder,
         env={**os.environ, "ANTIPHON_TEST_TOKEN": token},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -45,7 +46,7 @@ async def test_the_document_and_the_service_say_the_same(tmp_path: Path) -> None
     async with running_master(tmp_path) as master:
         client = await master.client("matrix", tuple(SCOPES))
         code, report = await look(
-            master.url, client.token, "--phases", ",".join(phases), "-n", EXAMPLES or "1"
+            tmp_path, master.url, client.token, "--phases", ",".join(phases), "-n", EXAMPLES or "1"
         )
         assert code == 0, report[-6000:]
         assert "Tested: 33" in report, report[-3000:]
@@ -63,6 +64,8 @@ async def test_an_undocumented_answer_would_be_noticed(
     async with running_master(tmp_path) as master:
         client = await master.client()
         only = ("--phases", "examples,coverage", "--include-path", "/usage", "--max-failures", "1")
-        code, report = await look(master.url, client.token, *only, "--include-method", "GET")
+        code, report = await look(
+            tmp_path, master.url, client.token, *only, "--include-method", "GET"
+        )
     assert code == 1
     assert "Server error" in report
