@@ -82,15 +82,17 @@ async def _made(
 
 
 async def _played(made: Trial) -> tuple[Violation, ...]:
+    limit = asyncio.timeout(TRIAL_S)
     try:
-        async with asyncio.timeout(TRIAL_S):
+        async with limit:
             await prepare(made)
             await SCENARIOS[made.plan.play](made)
-    except TimeoutError:
-        made.problems.append(Violation("process", "", "", f"not over after {TRIAL_S:.0f} s"))
     except Exception:  # noqa: BLE001 - one trial's failure must not end the campaign unseen
-        trouble = traceback.format_exc(limit=-6)
-        made.problems.append(Violation("campaign", "", "", trouble))
+        if limit.expired():
+            made.problems.append(Violation("process", "", "", f"not over after {TRIAL_S:.0f} s"))
+        else:
+            trouble = traceback.format_exc(limit=-6)
+            made.problems.append(Violation("campaign", "", "", trouble))
     return await made.verdict()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from antiphon.testing import campaign_encrypted as encrypted
 from antiphon.testing.campaign_faults import key_weather, late_edits, weather
+from antiphon.testing.campaign_process import Keeper
 from antiphon.testing.campaign_trial import SETTLE_S, Room, Trial
 from antiphon.testing.campaign_world import pause
 from antiphon.testing.checker import Violation
@@ -71,7 +72,7 @@ async def zombie(trial: Trial) -> None:
     """An adapter is stopped in mid-answer, its lock is lost, another takes over; it wakes up."""
     await _mid_answer(trial)
     first = trial.adapter
-    first.send(signal.SIGSTOP)
+    await _stopped(trial, first)
     (trial.state / "matrix.lock").unlink()
     trial.adapter = trial.make_adapter("second")
     try:
@@ -240,6 +241,30 @@ def _copy(source: Path, target: Path) -> None:
     """A consistent copy of a database that is in use."""
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
         old.backup(new)
+
+
+async def _stopped(trial: Trial, victim: Keeper) -> None:
+    """Stops a process between its transactions: one that is stopped within holds the database, and
+    whoever would take over is refused, and says so (SQLite)."""
+    while True:
+        victim.send(signal.SIGSTOP)
+        if all(_is_free(trial.state / name) for name in ("matrix.db", "matrix-keys.db")):
+            return
+        victim.send(signal.SIGCONT)
+        await pause(0.05)
+
+
+def _is_free(database: Path) -> bool:
+    """Whether nobody is writing into it now."""
+    if not database.exists():
+        return True
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+    return True
 
 
 async def _mid_answer(trial: Trial) -> None:
