@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EXIT_SIGNAL = 128
 FOLDER = "terminal"
 LOG_KEPT_BYTES = 2_000_000
+ENDING_S = 15.0
+"""Longest wait for the agent of an earlier chat to end."""
 
 
 @click.command()
@@ -104,6 +106,7 @@ async def _agent(
         "ANTIPHON_AGENT__TOKENS": "{}",
         "ANTIPHON_AGENT__MODEL": chosen,
     }
+    await _until_free(own)
     stop = asyncio.Event()
     said = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if said:
@@ -132,6 +135,17 @@ async def _agent(
             finally:
                 ready.cancel()
                 stop.set()
+
+
+async def _until_free(own: General) -> None:
+    """Waits for the agent of a chat that was killed: it ends by itself in a moment."""
+    from antiphon.clock import SystemClock
+    from antiphon.db.lock import holder
+
+    clock = SystemClock()
+    until = clock.monotonic() + ENDING_S
+    while holder(own.state_path(), "agent") is not None and clock.monotonic() < until:
+        await clock.sleep(0.1)
 
 
 def _log_file(log: Path) -> Any:

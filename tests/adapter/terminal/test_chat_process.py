@@ -6,8 +6,11 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
+from antiphon.cli.app import invoke
 from antiphon.testing.agent import FakeAgent
-from antiphon.testing.terminal_process import TerminalProcess, chat
+from antiphon.testing.terminal_process import TerminalProcess, chat, environment
 
 
 def to(agent: FakeAgent) -> dict[str, str]:
@@ -107,17 +110,31 @@ async def test_a_script_gets_one_object_and_a_code(tmp_path: Path) -> None:
         assert said.err.startswith("antiphon: ")
 
 
-async def test_wrong_usage_and_settings_are_one_sentence(tmp_path: Path) -> None:
-    for args, variables, told in (
+@pytest.mark.parametrize(
+    ("args", "variables", "told"),
+    [
         (("--say", "  "), {}, "nothing to say"),
         (("--json",), {}, "--json goes with --say"),
         (("--say", "x"), {"ANTIPHON_AGENT__URL": "http://x"}, "ANTIPHON_AGENT__TOKEN"),
         (("--say", "x"), {"ANTIPHON_CHAT__SHOW_TOOLS": "all"}, "show_tools"),
-    ):
-        said = await chat(tmp_path, *args, **variables)
-        assert said.code == 2, said
-        assert told in said.err
-        assert said.err.count("\n") == 1, said.err
+    ],
+)
+def test_wrong_usage_and_settings_are_one_sentence(
+    tmp_path: Path,
+    args: tuple[str, ...],
+    variables: dict[str, str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for key, value in environment(tmp_path, variables).items():
+        monkeypatch.setenv(key, value)
+    assert invoke(["chat", *args]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert told in said.err
+    assert said.err.count("\n") == 1, said.err
 
 
 async def test_an_agent_that_is_away_is_said_and_nothing_is_kept(tmp_path: Path) -> None:
