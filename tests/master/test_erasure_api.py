@@ -56,6 +56,8 @@ async def life_of_ada(client: Client) -> tuple[str, str]:
     await client("PATCH", f"/chats/{chat}", {"title": SECRET}, match="*", key="title")
     by = {"value": "Latin", "by": "@ada:x"}
     await client("PUT", "/settings/user/language?subject=@ada:x", by, key="set")
+    prompt = {"value": f"I am {SECRET}.", "by": "@ada:x"}
+    await client("PUT", "/settings/user/system_prompt?subject=@ada:x", prompt, key="prompt")
     await client(
         "POST",
         "/usage",
@@ -75,7 +77,7 @@ async def test_everything_of_a_person_goes_and_the_agent_confirms(
     """Not even kept answers, the log or the files on the disk name them any more."""
     own, shared = await life_of_ada(client)
     got = (await client("DELETE", ADA, key="erase")).json
-    assert (got["chats"], got["settings"], got["usage"]) == (1, 1, 1)
+    assert (got["chats"], got["settings"], got["usage"]) == (1, 2, 1)
     assert (got["threads"], got["shared"], got["owed"]) == ([own], [shared], [])
     assert got["confirmed"] == [
         {"thread_id": own, "author": False},
@@ -89,7 +91,7 @@ async def test_everything_of_a_person_goes_and_the_agent_confirms(
     assert (await client("DELETE", ADA, key="erase")).json == got
     rules = (await client("GET", "/rules")).json
     assert [one[0] for one in rules["erased"]] == ["@ada:x"]
-    assert SECRET.encode() not in held(tmp_path)
+    assert SECRET.encode() not in held(tmp_path)  # on PostgreSQL: nothing lies here
 
 
 async def test_a_late_repeat_of_what_made_them_does_not_bring_them_back(client: Client) -> None:

@@ -78,13 +78,15 @@ class Parts(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True):
     """An answer: status, body as JSON text, version for its ETag. `rules` may have changed, and
     something may be owed to the agent (`debts`): whoever waits for that is told after the commit.
-    """
+    `about`: a person whom it concerns and who is not named in it; where they are erased, the kept
+    answer goes, too."""
 
     status: int
     body: str
     etag: int | None = None
     rules: bool = False
     debts: bool = False
+    about: str = ""
 
     def response(self) -> Response:
         """As it goes out."""

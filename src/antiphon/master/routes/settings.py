@@ -182,7 +182,8 @@ async def _write(
             expected=version_of(if_match),
         )
         given = setting(key, found)
-        return reply(given, etag=given.version, rules=True)
+        about = scope.subject if scope.kind == "user" else ""
+        return Reply(200, given.model_dump_json(), given.version, rules=True, about=about)
 
     content = [msgspec.to_builtins(scope), key, value, by, if_match]
     return await call.write(write, name="setting", key=request_key, content=content, by=by)
