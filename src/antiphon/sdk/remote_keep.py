@@ -107,6 +107,8 @@ class Keeper:
 
     async def is_new_person(self, user_id: UserId) -> bool:
         """Whether this person was never seen."""
+        if self._memory.last_person(user_id) is not None:
+            return False
         return not await self._database.read(lambda c: people.is_known(c, self._surface, user_id))
 
     async def person(self, scope: Scope, values: dict[str, Any], age: int) -> None:
@@ -114,11 +116,12 @@ class Keeper:
         if age != self._memory.age:
             return
         user_id, now = UserId(scope.subject), self._clock.now_ms()
-        known = await self._database.read(
-            lambda c: (people.is_known(c, scope.surface, user_id), told.values_of(c, scope))
-        )
-        if known != (True, values):
-            await self._database.write(lambda c: told.person(c, scope, values, now))
+        if values != self._memory.last_person(user_id):
+            known = await self._database.read(
+                lambda c: (people.is_known(c, scope.surface, user_id), told.values_of(c, scope))
+            )
+            if known != (True, values):
+                await self._database.write(lambda c: told.person(c, scope, values, now))
         if age == self._memory.age:
             self._memory.put_person(user_id, values)
 

@@ -100,6 +100,10 @@ class Memory:
         """What a person set for themselves."""
         return self._people.get(user_id)
 
+    def last_person(self, user_id: UserId) -> dict[str, Any] | None:
+        """The same, however old."""
+        return self._people.last(user_id)
+
     def put_person(self, user_id: UserId, values: dict[str, Any]) -> None:
         """Keeps it."""
         self._people.put(user_id, values)
