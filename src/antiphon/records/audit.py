@@ -29,16 +29,15 @@ def note(
     detail: dict[str, Any] | None = None,
 ) -> None:
     """Adds a line, in the transaction of the change."""
-    connection.execute(
-        insert(audit).values(
-            at_ms=now_ms,
-            surface=surface,
-            actor=actor,
-            action=action,
-            subject=subject[:MAX_SUBJECT],
-            detail=msgspec.json.encode(detail or {}).decode(),
-        )
-    )
+    row = {
+        "at_ms": now_ms,
+        "surface": surface,
+        "actor": actor,
+        "action": action,
+        "subject": subject[:MAX_SUBJECT],
+        "detail": msgspec.json.encode(detail or {}).decode(),
+    }
+    connection.execute(insert(audit), row)
 
 
 def erase(connection: Connection, surface: str, user_id: UserId) -> None:

@@ -3,9 +3,10 @@ to the surface that asks is seen or changed."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from antiphon.core.chats import Chat, KeptChat, Session
@@ -29,6 +30,9 @@ def place_columns(place: Place) -> dict[str, str]:
         "thread_root": place.thread_root or "",
         "user_id": place.user or "",
     }
+
+
+_PLACE = ("surface", "account", "room", "thread_root", "user_id")
 
 
 def _at(place: Place) -> Any:
@@ -92,8 +96,14 @@ def _chat(row: Row[Any]) -> Chat:
 def find(connection: Connection, place: Place) -> Chat | None:
     """The chat of a place as it stands, or None: where there is none, or it must be touched by
     `make` first, because another session begins in it or it was archived."""
-    row = connection.execute(_with_session().where(_at(place))).one_or_none()
+    row = connection.execute(_find(), place_columns(place)).one_or_none()
     return None if row is None or row.renew or row.archived_ms is not None else _chat(row)
+
+
+@cache
+def _find() -> Select[Any]:
+    """The statement of each question, which costs more to build than to run."""
+    return _with_session().where(*(chats.c[name] == bindparam(name) for name in _PLACE))
 
 
 def record_at(connection: Connection, place: Place) -> ChatRecord | None:

@@ -20,7 +20,7 @@ from antiphon.core.ids import ChatId, RoomId, SessionId, ThreadId, UserId
 from antiphon.core.model import Place
 from antiphon.core.people import Forgotten, Role, UsageEntry, UsageSum
 from antiphon.core.rules import Rules
-from antiphon.core.scopes import Scope, scopes_of
+from antiphon.core.scopes import Scope
 from antiphon.records import (
     chats,
     erasure,
@@ -174,11 +174,12 @@ class Records:
         self, place: Place, user_id: UserId, base: Mapping[str, Any] = NO_BASE
     ) -> ChatSettings:
         """What applies to what this person asks in this place; notes the person."""
-        surface, now, scopes = place.surface, self.clock.now_ms(), scopes_of(place, user_id)
+        surface, now = place.surface, self.clock.now_ms()
 
         def look(connection: Connection) -> tuple[bool, ChatSettings]:
             known = people.is_known(connection, surface, user_id)
-            return known, merge(settings.read(connection, scopes), base)
+            found = settings.applying(connection, surface, place.room, user_id)
+            return known, merge(found, base)
 
         known, found = await self.database.read(look)
         if not known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -23,10 +24,17 @@ MAX_SESSION_REQUEST_ID = 128
 
 def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Inserts `row` unless one of the table's keys is taken; says whether it did."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
+    statement = _insert_new(table, connection.dialect.name)
     # Not by `rowcount`: psycopg does not tell it here.
-    return connection.execute(insert.returning(*table.primary_key)).first() is not None
+    return connection.execute(statement, row).first() is not None
+
+
+@cache
+def _insert_new(table: Table, dialect_name: str) -> Any:
+    """The statement, which costs more to build than to run."""
+    dialect = sqlite if dialect_name == "sqlite" else postgresql
+    statement = dialect.insert(table).on_conflict_do_nothing()
+    return statement.returning(*table.primary_key)
 
 
 def stale(what: str) -> PlatformError:

@@ -4,10 +4,11 @@ chats that it concerns. Values are JSON text here; what may be set is `core.chat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, select, tuple_, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, or_, select, tuple_, update
 
 from antiphon.core.chat_settings import LIMITS, SETTINGS, check, check_scope, merge
 from antiphon.core.ids import UserId
@@ -40,6 +41,34 @@ def read(connection: Connection, scopes: Iterable[Scope]) -> list[tuple[Scope, s
     ]
 
 
+def applying(
+    connection: Connection, surface: str, room: str, user_id: str
+) -> list[tuple[Scope, str, Any]]:
+    """What is set in all scopes that apply to what this person asks in this room."""
+    rows = connection.execute(_applying(), {"at": surface, "where": room, "who": user_id})
+    return [
+        (Scope(row.scope, row.surface, row.subject), row.key, msgspec.json.decode(row.value))
+        for row in rows
+    ]
+
+
+@cache
+def _applying() -> Select[Any]:
+    """The statement of each question, which costs more to build than to run."""
+    at: Any = bindparam("at")
+    places: tuple[tuple[str, Any, Any], ...] = (
+        ("platform", "", ""),
+        ("surface", at, ""),
+        ("room", at, bindparam("where")),
+        ("user", at, bindparam("who")),
+    )
+    named = (
+        and_(settings.c.scope == kind, settings.c.surface == surface, settings.c.subject == subject)
+        for kind, surface, subject in places
+    )
+    return select(settings).where(or_(*named))
+
+
 def records_of(connection: Connection, scope: Scope) -> tuple[SettingRecord, ...]:
     """What is set in this scope alone, with versions, by key."""
     rows = connection.execute(select(settings).where(_in(scope)).order_by(settings.c.key))
@@ -65,9 +94,7 @@ def write(
     check_scope(key, scope.kind)
     text = None if value is None else msgspec.json.encode(check(key, value)).decode()
     where = and_(_in(scope), settings.c.key == key)
-    known = connection.execute(
-        select(settings.c.value, settings.c.version).where(where).with_for_update()
-    ).one_or_none()
+    known = connection.execute(_locked(), {**_columns(scope), "key": key}).one_or_none()
     before = _isolations(connection, scope, base) if key == "isolation" else {}
     check_version("This setting", 0 if known is None else known.version, expected)
     if (None if known is None else known.value) == text:
@@ -94,6 +121,17 @@ def write(
         bump_rules(connection, scope.surface, now_ms)
     _note(connection, scope, key, value, by, now_ms)
     return None if text is None else SettingRecord(scope, key, msgspec.json.decode(text), version)
+
+
+@cache
+def _locked() -> Select[Any]:
+    """The statement of each change, which costs more to build than to run."""
+    names = ("scope", "surface", "subject", "key")
+    return (
+        select(settings.c.value, settings.c.version)
+        .where(*(settings.c[name] == bindparam(name) for name in names))
+        .with_for_update()
+    )
 
 
 def one(connection: Connection, scope: Scope, key: str) -> SettingRecord | None:
