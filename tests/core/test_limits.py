@@ -202,3 +202,60 @@ def test_every_lane_goes_once_and_never_more_than_may(
         seen.append(running.pop(0))
         stile.done(seen[-1])
     assert sorted(seen) == sorted(owners)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("wait", "leave", "done", "admit")),
+            st.integers(0, 6),
+            st.integers(0, 2),
+        ),
+        max_size=80,
+    ),
+    st.integers(1, 3),
+)
+def test_the_turnstile_chooses_as_the_rule_says(
+    events: list[tuple[str, int, int]], most: int
+) -> None:
+    """Against the rule itself, with counts of our own."""
+    stile, tick = Turnstile(most), 0
+    waiting: dict[str, Waiting] = {}
+    running: dict[str, UserId] = {}
+    served: dict[UserId, int] = {}
+    for kind, number, person in events:
+        lane, user = f"lane{number}", UserId(f"@p{person}:x")
+        if kind == "wait" and lane not in running:
+            stile.wait(lane, user)
+            if lane not in waiting or waiting[lane].user != user:
+                tick += 1
+                waiting[lane] = Waiting(lane, user, tick)
+        elif kind == "leave":
+            stile.leave(lane)
+            waiting.pop(lane, None)
+        elif kind == "done":
+            stile.done(lane)
+            if running.pop(lane, None) and not running and not waiting:
+                served.clear()
+        elif kind == "admit":
+            expected = []
+            while chosen := next_of(waiting.values(), Counter(running.values()), served, most):
+                tick += 1
+                del waiting[chosen.lane]
+                running[chosen.lane] = chosen.user
+                served[chosen.user] = tick
+                expected.append(chosen.lane)
+            assert stile.admit() == tuple(expected)
+        assert stile.busy is bool(waiting)
+
+
+def test_many_who_wait_cost_little() -> None:
+    """Ten thousand people and lanes: a step for each, not a look at all of them for each."""
+    stile = Turnstile(1)
+    for n in range(10_000):
+        stile.wait(f"lane{n}", UserId(f"@p{n}:x"))
+    order: list[str] = []
+    while stile.busy:
+        order += stile.admit()
+        stile.done(order[-1])
+    assert order == [f"lane{n}" for n in range(10_000)]

@@ -4,6 +4,7 @@ times come in, a verdict goes out. No limit until one is set."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
 from typing import Any, Final, Literal
 
 import msgspec
@@ -192,42 +193,64 @@ def next_of(
 
 
 class Turnstile:
-    """`next_of` with the counting: whoever has a lane that could go on calls `wait`, lets those go
-    on that `admit` gives, and calls `done` when the turn ended. Keeps no trace of idle users."""
+    """`next_of` with the counting, in little time however many wait: whoever has a lane that could
+    go on calls `wait`, lets those go on that `admit` gives, and calls `done` when the turn ended.
+    Keeps no trace of idle users."""
 
     def __init__(self, most: int):
         """`most`: turns that may run at once, at least 1."""
         self._most = max(1, most)
         self._waiting: dict[str, Waiting] = {}
+        self._lines: dict[UserId, dict[str, Waiting]] = {}
+        """The lanes of each user that wait, the first to come first."""
         self._running: dict[str, UserId] = {}
         self._counts: dict[UserId, int] = {}
         self._served: dict[UserId, int] = {}
+        self._heap: list[_Rank] = []
+        """The rank of each user's first lane, and ranks that are none any more."""
         self._tick = 0
 
     def wait(self, lane: str, user: UserId) -> None:
-        """The lane could begin a turn of `user`. Again before it went on: it keeps its place."""
+        """The lane could begin a turn of `user`. Again before it went on: it keeps its place,
+        unless the turn is another's now."""
         if lane in self._running:
             raise ValueError("this lane has a turn running")
-        before = self._waiting.get(lane)
+        known = self._waiting.get(lane)
+        if known is not None and known.user == user:
+            return
+        self.leave(lane)
         self._tick += 1
-        self._waiting[lane] = Waiting(lane, user, before.since if before else self._tick)
+        self._waiting[lane] = Waiting(lane, user, self._tick)
+        self._lines.setdefault(user, {})[lane] = self._waiting[lane]
+        self._rank(user)
 
     def leave(self, lane: str) -> None:
         """The lane waits no more (its turn was withdrawn)."""
-        self._waiting.pop(lane, None)
+        known = self._waiting.pop(lane, None)
+        if known is None:
+            return
+        line = self._lines[known.user]
+        del line[lane]
+        if line:
+            self._rank(known.user)
+        else:
+            del self._lines[known.user]
 
     def admit(self) -> tuple[str, ...]:
         """The lanes that go on now."""
         admitted: list[str] = []
-        while (
-            chosen := next_of(self._waiting.values(), self._counts, self._served, self._most)
-        ) is not None:
+        while self._heap and len(self._running) < self._most:
+            rank = heappop(self._heap)
+            user = rank[-1]
+            if rank != self._rank_of(user):
+                continue
+            lane = rank[-2]
             self._tick += 1
-            del self._waiting[chosen.lane]
-            self._running[chosen.lane] = chosen.user
-            self._counts[chosen.user] = self._counts.get(chosen.user, 0) + 1
-            self._served[chosen.user] = self._tick
-            admitted.append(chosen.lane)
+            self._running[lane] = user
+            self._counts[user] = self._counts.get(user, 0) + 1
+            self._served[user] = self._tick
+            self.leave(lane)
+            admitted.append(lane)
         return tuple(admitted)
 
     def done(self, lane: str) -> None:
@@ -240,10 +263,30 @@ class Turnstile:
             self._counts[user] = left
         else:
             del self._counts[user]
+        if user in self._lines:
+            self._rank(user)
         if not self._waiting and not self._running:
             self._served.clear()
+            self._heap.clear()
 
     @property
     def busy(self) -> bool:
         """Whether somebody waits."""
         return bool(self._waiting)
+
+    def _rank(self, user: UserId) -> None:
+        """The user's rank has changed; what the heap had of them does not count any more."""
+        rank = self._rank_of(user)
+        if rank is not None:
+            heappush(self._heap, rank)
+
+    def _rank_of(self, user: UserId) -> _Rank | None:
+        first = next(iter(self._lines.get(user, {}).values()), None)
+        if first is None:
+            return None
+        count, served = self._counts.get(user, 0), self._served.get(user, -1)
+        return count, served, first.since, first.lane, user
+
+
+_Rank = tuple[int, int, int, str, UserId]
+"""Turns that run, when the last began, since when the first waits, its lane, and whose it is."""
