@@ -15,6 +15,7 @@ from antiphon.sdk.remote_http import Http
 from antiphon.sdk.remote_link import Limits
 from antiphon.sdk.remote_state import RemoteState
 from antiphon.testing.control_plane import ControlPlane
+from antiphon.testing.platform import FakePlatform
 
 LIMITS = Limits(backoff_s=0.02, backoff_max_s=0.1, refused_s=0.1, known_s=0.0)
 """For tests: quick to find a control plane again, and nothing is known without asking."""
@@ -119,3 +120,19 @@ async def away(state: RemoteState, timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
         while (await state.health()).ok:  # noqa: ASYNC110 - its word for it, no event
             await asyncio.sleep(0.01)
+
+
+KEPT = ("local", "remote")
+"""Who keeps users and chats in tests of surfaces that run over both."""
+
+
+@asynccontextmanager
+async def kept_by(kind: str, platform: FakePlatform, folder: Path) -> AsyncIterator[None]:
+    """Lets a control plane keep what the fake platform keeps, where `kind` is `remote`."""
+    if kind == "local":
+        yield
+        return
+    async with remote_world(folder / "remote", lambda: None) as world:
+        state: Any = await world.open()
+        platform.state = state
+        yield

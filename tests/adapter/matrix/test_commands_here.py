@@ -20,15 +20,17 @@ from antiphon.core.people import Forgotten
 from antiphon.sdk.interface import Outcome
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.platform import FakePlatform
+from antiphon.testing.remote_worlds import KEPT, kept_by
 from antiphon.testing.world import World, until
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=KEPT)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path)
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(request.param, made.platform, tmp_path):
+            yield made
 
 
 def questions(world: World) -> list[str]:

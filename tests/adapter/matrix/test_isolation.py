@@ -18,17 +18,19 @@ from antiphon.core.rules import Rules, SetValue
 from antiphon.core.scopes import Scope
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.policies import policy_of
+from antiphon.testing.remote_worlds import KEPT, kept_by
 from antiphon.testing.world import World
 
 ROOM = RoomId("!room:hs")
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=KEPT)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path)
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(request.param, made.platform, tmp_path):
+            yield made
 
 
 async def isolate(world: World, value: str, room: str | None = None) -> None:
