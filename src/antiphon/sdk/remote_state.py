@@ -245,7 +245,7 @@ class RemoteState:
                 if chat is not None and await self._plane.find(new) is None:
                     await self._plane.move(chat.chat_id, new, self._chance.token())
                     await self._keep.chat(await self._plane.chat_of(chat.chat_id), None)
-                self._memory.changed()
+                await self._take_rules()  # what was set for the room went along
                 return
         await self._here.move_chat(old, new)
         await self._changed_here()
