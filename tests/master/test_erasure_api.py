@@ -103,9 +103,11 @@ async def test_a_late_repeat_of_what_made_them_does_not_bring_them_back(client: 
 
 
 async def test_what_the_agent_owes_is_told_and_tried_until_it_is_done(
-    client: Client, agent: FakeAgent
+    client: Client, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One thread that it refuses keeps it from no other."""
+    monkeypatch.setattr("antiphon.master.eraser.LAST_RETRY_S", 0.2)
+    monkeypatch.setattr("antiphon.master.routes.erasing.WAIT_S", 0.3)
     own, shared = await life_of_ada(client)
     agent.away.set()
     got = (await client("DELETE", ADA, key="erase")).json

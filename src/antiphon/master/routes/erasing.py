@@ -21,8 +21,9 @@ from antiphon.records.pages import MAX_LIMIT, Cut
 
 router = APIRouter(tags=["users"])
 
-WAIT_S: Final = 3.0
-"""Seconds that the answer waits for the agent; what is owed then goes on without it."""
+WAIT_S: Final = 1.5
+"""Seconds that the answer waits for the agent, fewer than any surface waits for the answer; what is
+owed then goes on without it."""
 
 
 @router.delete(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -11,6 +11,12 @@ from antiphon.core.ids import EventId, RoomId, UserId
 from antiphon.core.model import Place as CorePlace
 from antiphon.master.shapes.common import Count, Given, Id, Key, PageAsked, Taken, ThreadKey, Title
 from antiphon.records.values import ChatRecord, SessionRecord
+
+CHAT_ID: Final = "hN0v5cYwz1xQWm3rT8kLpA2sD4fG6jE9"
+SESSION_ID: Final = "b7RkX2mQ9vLs4TzN1wYpC6hJ3dF8gA5e"
+THREAD_ID: Final = "Zq3Lw8Rt5Vn2Xk7Mj4Hs9Pd1Bf6Gc0Ya"
+STARTED_MS: Final = 1_795_000_000_000
+"""What examples show."""
 
 
 class PlaceTaken(Taken):
@@ -95,49 +101,49 @@ class ChatsAsked(PageAsked):
 class PlaceGiven(Given):
     """Where a chat is."""
 
-    surface: str
-    account: str
-    room: str
-    thread_root: str | None
-    user: str | None
+    surface: str = Field(examples=["matrix"])
+    account: str = Field(examples=["@bot:example.org"])
+    room: str = Field(examples=["!room:example.org"])
+    thread_root: str | None = Field(examples=[None])
+    user: str | None = Field(examples=[None])
 
 
 class SessionGiven(Given):
     """One memory of a chat."""
 
-    session_id: str
-    chat_id: str
-    thread_id: str
-    started_ms: int
-    number: int = Field(description="Counts the chat's sessions from 1.")
-    title: str
-    archived: bool
-    current: bool
-    version: int
+    session_id: str = Field(examples=[SESSION_ID])
+    chat_id: str = Field(examples=[CHAT_ID])
+    thread_id: str = Field(examples=[THREAD_ID])
+    started_ms: int = Field(examples=[STARTED_MS])
+    number: int = Field(description="Counts the chat's sessions from 1.", examples=[1])
+    title: str = Field(examples=["The boat"])
+    archived: bool = Field(examples=[False])
+    current: bool = Field(examples=[True])
+    version: int = Field(examples=[1])
 
 
 class ChatSession(Given):
     """A chat's current memory."""
 
-    session_id: str
-    chat_id: str
-    thread_id: str
-    started_ms: int
-    number: int
-    title: str
-    archived: bool
+    session_id: str = Field(examples=[SESSION_ID])
+    chat_id: str = Field(examples=[CHAT_ID])
+    thread_id: str = Field(examples=[THREAD_ID])
+    started_ms: int = Field(examples=[STARTED_MS])
+    number: int = Field(examples=[1])
+    title: str = Field(examples=["The boat"])
+    archived: bool = Field(examples=[False])
 
 
 class ChatGiven(Given):
     """A conversation with its current session."""
 
-    chat_id: str
+    chat_id: str = Field(examples=[CHAT_ID])
     place: PlaceGiven
     session: ChatSession
-    title: str
-    archived: bool
-    created_ms: int
-    version: int
+    title: str = Field(examples=[""])
+    archived: bool = Field(examples=[False])
+    created_ms: int = Field(examples=[STARTED_MS])
+    version: int = Field(examples=[2])
 
 
 class SessionChanged(Given):

@@ -33,11 +33,11 @@ class UserGiven(Given):
     """A person on a surface."""
 
     user_id: str = Field(examples=["@ada:example.org"])
-    surface: str
-    name: str
-    role: Role | None
-    first_seen_ms: int
-    version: int
+    surface: str = Field(examples=["matrix"])
+    name: str = Field(examples=["Ada"])
+    role: Role | None = Field(examples=["user"])
+    first_seen_ms: int = Field(examples=[1_795_000_000_000])
+    version: int = Field(examples=[1])
 
 
 class Owed(Given):
