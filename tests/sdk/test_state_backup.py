@@ -54,7 +54,7 @@ async def fill(state: LocalState) -> None:
     of_anna = Scope("user", "matrix", ANNA)
     await state.set_setting(of_anna, "language", "Suomi", by=ANNA, request_id="s1")
     await state.set_role(BERT, Role.ADMIN, by=ANNA, request_id="r1")
-    await state.record_usage((UsageEntry(RunId("a"), ANNA, PLACE.room, 1000),))
+    await state.record_usage((UsageEntry(RunId("a"), ANNA, PLACE.room, SystemClock().now_ms()),))
 
 
 async def test_everything_comes_back(tmp_path: Path) -> None:
