@@ -1,5 +1,6 @@
 """The worlds in which every implementation of `sdk.interface.Platform` is tested: the shipped fake,
-and the real one over local state and a WebSocket, before a fake agent and before the real one."""
+and the real one over a WebSocket, with local state before a fake agent and before the real one,
+and with a control plane."""
 
 from __future__ import annotations
 
@@ -26,13 +27,15 @@ from antiphon.sdk.agent_session import AgentSession
 from antiphon.sdk.interface import Outcome, Platform, Progress, Run, ToolUse
 from antiphon.sdk.prototype_state import LocalState
 from antiphon.sdk.real import Platform as RealPlatform
+from antiphon.sdk.state import State
 from antiphon.testing.agent import FakeAgent, FakePlatform
 from antiphon.testing.agent_service import TOKEN, Agent, running_agent
 from antiphon.testing.engine import Script as EngineScript
 from antiphon.testing.engine import ScriptedEngine
+from antiphon.testing.remote_worlds import remote_world
 from antiphon.testing.script import NextStep, Rewind, Script, Step
 
-KINDS = ("fake", "fake-agent", "agent")
+KINDS = ("fake", "fake-agent", "agent", "remote")
 
 ANNA = UserId("@anna:x")
 PLACE = Place("matrix", UserId("@bot:x"), RoomId("!room:x"))
@@ -165,9 +168,14 @@ async def platform_world(kind: str, folder: Path) -> AsyncIterator[World]:
         client = await stack.enter_async_context(
             AgentClient(agent.url, token, clock=clock, chance=chance, limits=LIMITS)
         )
-        url = f"sqlite:///{folder / 'state.db'}"
-        state = await LocalState.open(url, clock=clock, chance=chance)
-        stack.push_async_callback(state.close)
+        state: State
+        if kind == "remote":
+            keeper = await stack.enter_async_context(remote_world(folder, lambda: None))
+            state = await keeper.open()
+        else:
+            url = f"sqlite:///{folder / 'state.db'}"
+            state = await LocalState.open(url, clock=clock, chance=chance)
+            stack.push_async_callback(state.close)
         session = AgentSession(client, answer_timeout_s=4.0, clock=clock, chance=chance)
         platform = RealPlatform(state, client, session, surface="matrix")
         if isinstance(agent, FakeAgent):

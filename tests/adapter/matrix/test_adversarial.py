@@ -15,6 +15,7 @@ from antiphon.core.people import Role
 from antiphon.core.scopes import Scope
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import KEPT, kept_by
 from antiphon.testing.world import World, until
 
 EVE = "@eve:evil.example"
@@ -28,12 +29,13 @@ COMMANDS = (
 )
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=KEPT)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path)
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(request.param, made.platform, tmp_path):
+            yield made
 
 
 async def isolate(world: World, value: str) -> None:

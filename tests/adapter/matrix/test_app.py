@@ -16,15 +16,17 @@ from antiphon.sdk.interface import Outcome
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.adapter import AdapterUnderTest
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import KEPT, kept_by
 from antiphon.testing.world import World, until
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=KEPT)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path)
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(request.param, made.platform, tmp_path):
+            yield made
 
 
 async def test_a_message_is_answered_streaming_in_one_message(world: World) -> None:
