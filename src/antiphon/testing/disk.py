@@ -46,7 +46,7 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(path: Path, megabytes: int = 4) -> Iterator[SmallDisk]:
+def small_disk(path: Path, megabytes: int = 8) -> Iterator[SmallDisk]:
     """Mounts one at `path`. Raises NoMountError where that is not permitted."""
     path.mkdir(exist_ok=True)
     _mount("-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "antiphon-test", str(path))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from antiphon.core.ids import UserId
+from antiphon.core.scopes import Scope
 from antiphon.testing.cipher import FakeCipher, hide, shown
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.world import World, until
@@ -145,3 +147,66 @@ async def test_nobody_who_may_not_talk_waits_for_a_key(sealed: Sealed) -> None:
         )
         sealed.ask("second")
         await sealed.reads("You said: second")
+
+
+def edit_of(event: str, text: str) -> dict[str, Any]:
+    return {
+        "m.new_content": {"msgtype": "m.text", "body": text},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": event},
+    }
+
+
+async def test_a_command_in_an_encrypted_edit_is_none(sealed: Sealed) -> None:
+    """Also where its key comes late."""
+    sealed.encrypt()
+    async with sealed.world.adapter.running():
+        question = sealed.ask("hello")
+        await sealed.reads("You said: hello")
+        sealed.ask("* !new", **edit_of(question, "!new"))
+        sealed.ask("* !new", "ada-2", **edit_of(question, "!new"))
+        sealed.cipher.keys.add("ada-2")
+        sealed.cipher.wake()
+        sealed.ask("next")
+        await sealed.reads("You said: hello", "You said: next")
+    assert len({run.thread_id for run in sealed.world.platform.runs}) == 1
+
+
+async def test_what_becomes_readable_is_answered_only_if_it_is_meant_for_the_bot(
+    sealed: Sealed,
+) -> None:
+    """Decided when it can be read; until then nobody is told that it can't."""
+    world = sealed.world
+    sealed.encrypt()
+    await world.platform.set_setting(
+        Scope("room", "matrix", world.room),
+        "answer_when",
+        "addressed",
+        by=UserId(world.ada),
+        request_id="a",
+    )
+    async with world.adapter.running():
+        sealed.ask("for others", "ada-2")
+        sealed.ask("for you", "ada-2", **{"m.mentions": {"user_ids": [world.bot]}})
+        await sealed.journalled()
+        sealed.cipher.keys.add("ada-2")
+        sealed.cipher.wake()
+        await sealed.reads("You said: for you")
+    assert [run.question[0].text for run in world.platform.runs] == ["for you"]
+
+
+async def test_the_limits_of_an_encrypted_room_are_those_of_any(sealed: Sealed) -> None:
+    """Whoever keeps keys back does not ask more by that."""
+    world = sealed.world
+    sealed.encrypt()
+    await world.platform.set_setting(
+        Scope("surface", "matrix"), "turns_per_minute", 2, by=UserId(world.ada), request_id="a"
+    )
+    async with world.adapter.running():
+        for number in range(5):
+            sealed.ask(f"q{number}", "ada-2")
+        await sealed.journalled()
+        sealed.cipher.keys.add("ada-2")
+        sealed.cipher.wake()
+        await until(lambda: len(sealed.said()) == 3)
+    assert len(world.platform.runs) == 2
+    assert sealed.plain() == []

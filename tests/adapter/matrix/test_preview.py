@@ -89,7 +89,7 @@ async def test_it_says_what_a_run_would_do(world: World) -> None:
     said = "\n".join(report.lines())
     assert "Nothing was changed" in said
     assert f"rooms to adopt, without answering their history (1): {new}" in said
-    assert f"invite into {unwanted} by {eve}: to decline ([matrix] allow)" in said
+    assert f"invite into {unwanted} by {eve}: to decline ([matrix] allow, invite, rooms)" in said
     assert "Only a real run can tell:" in said
     found = msgspec.json.decode(report.as_json())
     assert (found["dry_run"], found["nothing_to_do"], found["left"]) == (True, False, None)

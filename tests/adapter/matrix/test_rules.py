@@ -4,12 +4,15 @@ in force from the moment that somebody is told so."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from antiphon.adapter.matrix.rules_watch import TRUSTED_FOR_S
 from antiphon.core.ids import UserId
 from antiphon.core.people import Role
 from antiphon.core.rules import Rules
@@ -17,6 +20,7 @@ from antiphon.core.scopes import Scope
 from antiphon.errors import MasterRefusedError, MasterUnreachableError
 from antiphon.sdk.interface import Outcome, ToolUse, Usage
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import KEPT, kept_by
 from antiphon.testing.world import World, until
 
 
@@ -36,12 +40,13 @@ class AwayPlatform:
         return await self._rules()
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=KEPT)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path)
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(request.param, made.platform, tmp_path):
+            yield made
 
 
 async def change(world: World, key: str, value: Any, scope: Scope | None = None) -> None:
@@ -105,6 +110,27 @@ async def test_a_start_without_the_control_plane_goes_on_with_what_was_known(wor
     assert questions(world) == ["hi", "I am allowed"]
     places = [chat.place.user for chat in await world.platform.chats(UserId(world.bot))]
     assert sorted(filter(None, places)) == sorted([world.ada, eve])
+
+
+async def test_roles_that_were_given_long_ago_count_no_more_blocks_do(world: World) -> None:
+    bob, eve = world.server.account("bob"), "@eve:evil.example"
+    for who in (bob, eve):
+        world.server.membership(world.room, who, "join", by=who)
+    await world.platform.set_role(eve, Role.USER, by=UserId(world.ada), request_id="a")
+    await world.platform.set_role(bob, Role.BLOCKED, by=UserId(world.ada), request_id="b")
+    away = AwayPlatform(world)
+    async with world.adapter.running():
+        pass
+    with contextlib.closing(sqlite3.connect(world.state / "matrix.db")) as database:
+        database.execute(f"UPDATE rules SET known_ms = known_ms - {TRUSTED_FOR_S * 1000:.0f}")
+        database.commit()
+    away.error = MasterUnreachableError("The control plane does not answer.")
+    async with world.adapter.running():
+        world.server.say(world.room, bob, "I am blocked")
+        world.server.say(world.room, eve, "I was allowed")
+        world.ask("the file allows me")
+        await world.answered(1)
+    assert questions(world) == ["the file allows me"]
 
 
 async def test_a_change_from_elsewhere_is_followed(world: World) -> None:

@@ -70,6 +70,10 @@ class Operations:
         report["agent"] = agent.detail
         if not agent.ok and report["status"] == "ok":
             report["status"] = "degraded"
+        state = await self._platform.state_health()
+        report["state"] = state.detail
+        if not state.ok and report["status"] == "ok":
+            report["status"] = "degraded"
         return web.json_response(report, status=503 if report["status"] == "failed" else 200)
 
     async def _expose(self, _: web.Request) -> web.Response:

@@ -46,7 +46,12 @@ from antiphon.core.ids import UserId
 from antiphon.core.pacing import EditPacer
 from antiphon.crash import crash_point
 from antiphon.db import database_url
-from antiphon.errors import AgentRefusedError, HomeserverError, HomeserverUnreachableError
+from antiphon.errors import (
+    AgentRefusedError,
+    HomeserverError,
+    HomeserverUnreachableError,
+    MasterUnreachableError,
+)
 from antiphon.sdk.interface import Platform
 from antiphon.settings import MatrixSettings
 from antiphon.telemetry import logger
@@ -169,7 +174,8 @@ async def serve(
             if report.device_changed:
                 log.warning("device_changed", hint="what was sent is known from the rooms alone")
             log.info("started", user=me, device=device_id, operations=address)
-            await rules.begin()
+            async with _master_within(until_idle):
+                await rules.begin()
             if policy.access.nobody:
                 log.warning("nobody_allowed", hint="set [matrix] allow: until then nobody may talk")
             async with _homeserver_within(until_idle):
@@ -224,6 +230,19 @@ async def _homeserver_within(seconds: float | None) -> AsyncIterator[None]:
         raise HomeserverUnreachableError(
             f"The homeserver did not show the state of the rooms within {seconds:g} s. Nothing was "
             "sent; what was read is journalled."
+        ) from None
+
+
+@asynccontextmanager
+async def _master_within(seconds: float | None) -> AsyncIterator[None]:
+    """As `_homeserver_within`, of whoever keeps roles and settings."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise MasterUnreachableError(
+            f"The control plane did not say who may do what within {seconds:g} s. Nothing was read "
+            "or sent."
         ) from None
 
 

@@ -49,7 +49,8 @@ def allow(patient: Patient) -> Finding:
         )
     if allowed.everybody:
         return ok("allow", "everybody on every server (`*`)")
-    return ok("allow", ", ".join(pattern.strip() for pattern in matrix.allow))
+    named = dict.fromkeys(pattern.strip() for pattern in (*matrix.allow, *matrix.admins))
+    return ok("allow", ", ".join(named))
 
 
 def _is_near(base: str) -> bool:
