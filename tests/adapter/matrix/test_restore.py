@@ -20,7 +20,7 @@ from antiphon.adapter.matrix.journal.journal import MIGRATIONS
 from antiphon.adapter.matrix.transport import login
 from antiphon.adapter.matrix.transport.login import StoredLogin
 from antiphon.clock import SystemChance, SystemClock
-from antiphon.core.ids import ThreadId
+from antiphon.core.ids import ThreadId, UserId
 from antiphon.db import StateLock, migrate
 from antiphon.db.dump import Dump, Rows, encode
 from antiphon.errors import AgentUnreachableError, StateError, StateInUseError
@@ -158,6 +158,24 @@ async def test_what_was_forgotten_since_comes_back_under_another_id(home: Home) 
     await home.talk("three")
     assert home.shown() == ["1: one", "2: two", "3: three"]
     assert await home.remembered(old) is None
+
+
+async def test_who_was_erased_since_is_not_brought_back(home: Home) -> None:
+    """Neither by the state, nor by a memory that comes back from the file."""
+    await home.talk("My name is Ada.")
+    path = (await home.backup()).path
+    (old,) = home.threads()
+    assert b"My name is Ada." in (await home.remembered(old) or b"")
+    async with home.running() as platform:
+        gone = await platform.forget_user(UserId(home.ada), "forget-1")
+    assert gone.shared == (old,)
+    await home.forget(old)
+    await home.restore(path)
+    (new,) = home.threads()
+    assert new != old
+    assert b"My name is Ada." not in (await home.remembered(new) or b"")
+    assert home.rows("state", "SELECT user_id FROM users") == []
+    assert home.rows("state", "SELECT user_id FROM erasures") == [(home.ada,)]
 
 
 async def test_what_is_owed_to_the_agent_stays_owed(home: Home) -> None:
