@@ -36,7 +36,7 @@ async def test_a_slice_of_the_campaign_breaks_no_promise(shared: World) -> None:
     kills = await campaign(shared, SEED, range(5), kinds=("kill",), jobs=2)
     assert any(outcome.died_at for outcome in kills)
     others: list[Outcome] = []
-    for kind in ("cut_agent", "five_while_down"):
+    for kind in ("cut_agent", "five_while_down", "master_killed"):
         others += await campaign(shared, SEED, range(1), kinds=(kind,))
     assert told(kills + others) == ""
 

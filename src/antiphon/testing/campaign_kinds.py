@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from antiphon.testing import campaign_encrypted as encrypted
+from antiphon.testing import campaign_master as control_plane
 from antiphon.testing.campaign_faults import key_weather, late_edits, weather
 from antiphon.testing.campaign_process import Keeper
 from antiphon.testing.campaign_trial import SETTLE_S, Room, Trial
@@ -339,6 +340,7 @@ SCENARIOS: dict[str, Scenario] = {
     "all_killed": all_killed,
     "synapse_killed": synapse_killed,
     "canaries_50": canaries_50,
+    "master_killed": control_plane.master_killed,
     "encrypted_device": encrypted.device,
     "encrypted_members": encrypted.members,
     "encrypted_on": encrypted.switched_on,

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "synapse_killed": "Synapse killed in mid-answer",
     "five_while_down": "five messages while everything is down after kill -9",
     "canaries_50": "50 chats at once under faults",
+    "master_killed": "the control plane, and the adapter where changes wait for it, killed",
     "encrypted_kill": "as `kill`, in encrypted rooms: first at the points of the key store",
     "encrypted_faults": "as `lost_response`, in encrypted rooms, requests for keys included",
     "encrypted_mixed": "the other faults in encrypted rooms: "
@@ -57,7 +58,7 @@ BLOCK = {
     "encrypted_on": 1,
 }
 """How many of each 80 trials are of a kind; the last one is of one of these:"""
-RARE = ("all_killed", "canaries_50", "synapse_killed", "encrypted_synapse")
+RARE = ("all_killed", "canaries_50", "synapse_killed", "encrypted_synapse", "master_killed")
 EXCLUSIVE = frozenset({"all_killed", "synapse_killed", "encrypted_synapse"})
 """Kinds that take the homeserver away from everybody."""
 

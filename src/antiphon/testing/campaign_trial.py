@@ -75,6 +75,8 @@ class Trial:
         self.tcp = tcp
         self.homeserver = proxy.url if proxy else world.synapse.url
         self.mutant = mutant
+        self.more: dict[str, str] = {}
+        """Settings of adapters that are made from now on."""
         self.agent = self.make_agent()
         self.adapter = self.make_adapter("adapter", self.plan.orders("adapter"))
 
@@ -109,15 +111,19 @@ class Trial:
     def adapter_env(self) -> dict[str, str]:
         """The settings of the adapter, and of commands over its state."""
         agent_port = self.tcp.port if self.tcp else self.agent_port
-        return self._env() | {
-            "ANTIPHON_AGENT__URL": f"ws://127.0.0.1:{agent_port}/agent_ws/",
-            "ANTIPHON_MATRIX__HOMESERVER": self.homeserver,
-            "ANTIPHON_MATRIX__USER": self.bot.user_id,
-            "ANTIPHON_MATRIX__PASSWORD": self.bot.password.reveal(),
-            "ANTIPHON_MATRIX__ALLOW": "*",
-            "ANTIPHON_MATRIX__BREAK_LOOPS": "false",
-            "ANTIPHON_MATRIX__EDIT_INTERVAL_S": "0.2",
-        }
+        return (
+            self._env()
+            | self.more
+            | {
+                "ANTIPHON_AGENT__URL": f"ws://127.0.0.1:{agent_port}/agent_ws/",
+                "ANTIPHON_MATRIX__HOMESERVER": self.homeserver,
+                "ANTIPHON_MATRIX__USER": self.bot.user_id,
+                "ANTIPHON_MATRIX__PASSWORD": self.bot.password.reveal(),
+                "ANTIPHON_MATRIX__ALLOW": "*",
+                "ANTIPHON_MATRIX__BREAK_LOOPS": "false",
+                "ANTIPHON_MATRIX__EDIT_INTERVAL_S": "0.2",
+            }
+        )
 
     def _env(self) -> dict[str, str]:
         return {

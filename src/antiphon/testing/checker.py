@@ -79,6 +79,7 @@ KINDS: dict[str, str] = {
     "campaign": "the trial itself went wrong, and proves nothing",
     "zombie": "a process goes on after another one took over",
     "process": "a process ended by itself",
+    "untold": "the control plane was not told of a change, or did not take it",
     **checker_sealed.KINDS,
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 from antiphon.adapter.matrix.doctor.patient import Patient
 from antiphon.clock import Clock, SystemChance, SystemClock
 from antiphon.sdk.interface import Platform
-from antiphon.settings import General, MatrixSettings, Secret
+from antiphon.settings import General, MasterSettings, MatrixSettings, Secret
 
 
 def patient(
@@ -22,6 +22,7 @@ def patient(
     settings_file: Path | None = None,
     clock: Clock | None = None,
     with_model: bool = True,
+    master: MasterSettings | None = None,
     **matrix: Any,
 ) -> Patient:
     """A bot that is set up well; `matrix` changes its settings. Without `platform` the settings
@@ -46,4 +47,5 @@ def patient(
         chance=SystemChance(),
         platform=opened if platform is not None else None,
         with_model=with_model,
+        master=master or MasterSettings(),
     )
