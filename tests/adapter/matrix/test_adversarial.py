@@ -309,6 +309,36 @@ async def test_only_rooms_of_the_list_are_entered_and_answered_in(world: World) 
     assert world.shown(theirs) == world.shown() == []
 
 
+@pytest.mark.parametrize("listed", [True, False])
+async def test_an_upgrade_leads_only_into_rooms_of_the_list(world: World, listed: bool) -> None:
+    """By an alias too, which the upgrade takes along."""
+    server = world.server
+    new = server.rooms.new_room(
+        world.ada,
+        [
+            ("m.room.create", "", {"predecessor": {"room_id": world.room}}),
+            ("m.room.join_rules", "", {"join_rule": "public"}),
+        ],
+    )
+    if listed:
+        server.aliases = {"#work:fake.localhost": new}
+    world.adapter = world.life(rooms=(world.room, "#work:fake.localhost"))
+    async with world.adapter.running():
+        world.ask("before")
+        await world.answered(1)
+        server.event(
+            world.room, "m.room.tombstone", world.ada, {"replacement_room": new}, state_key=""
+        )
+        if listed:
+            await server.until(lambda: server.rooms.membership(new, world.bot)[0] == "join")
+            world.ask("after", new)
+            await world.answered(1, new)
+        else:
+            await told(world, 1)
+    assert (server.rooms.membership(new, world.bot)[0] == "join") is listed
+    assert len({run.thread_id for run in world.platform.runs}) == 1
+
+
 # --- commands where none may stand ----------------------------------------------------------------
 
 

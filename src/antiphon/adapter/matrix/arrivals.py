@@ -158,7 +158,12 @@ class Arrivals:
     async def _follow(
         self, upgrade: rooms.Upgrade, released: Callable[[RoomId], Awaitable[None]]
     ) -> None:
-        if await self._upgrades.follow(upgrade):
+        await self._watch.look([(upgrade.successor, UserId(""))])
+        if not self._intake.policy.may_enter(upgrade.successor):
+            await self._journal.write(lambda c: rooms.set_followed(c, upgrade.room_id, "refused"))
+            self._log.warning("upgrade_refused", room=upgrade.room_id, names=upgrade.successor)
+            await released(upgrade.successor)
+        elif await self._upgrades.follow(upgrade):
             await released(upgrade.successor)
 
     async def _close(self, gap: Gap, committed: Callable[[Committed], Awaitable[None]]) -> None:

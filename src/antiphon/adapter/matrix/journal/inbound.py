@@ -129,7 +129,7 @@ def _room(
         rooms.set_encrypted(connection, room_id)
     rooms.told(connection, room_id, news.members, news.alias)
     if news.successor is not None and news.upgraded_by is not None:
-        allowed = intake.may_lead(news.upgraded_by, news.successor)
+        allowed = intake.policy.access.may_invite(news.upgraded_by)
         if rooms.set_successor(connection, room_id, news.successor, allowed=allowed):
             result.upgraded.append(room_id)
     seen = rooms.seen(connection, room_id)

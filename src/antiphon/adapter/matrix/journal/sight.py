@@ -4,7 +4,7 @@ it."""
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, select
 
 from antiphon.adapter.matrix.journal import outbox, own
 from antiphon.adapter.matrix.journal.schema import asking, room, usage_owed
@@ -92,8 +92,10 @@ class Sight:
         """The chat's last exchanges, the oldest first."""
         opened = and_(sends.c.turn_id == turns.c.turn_id, sends.c.part == 0, sends.c.kind == "root")
         shown = select(func.min(sends.c.created_ms)).where(opened).scalar_subquery()
+        # The text of a fixed turn is our reply; what was said is not kept.
+        said = case((turns.c.kind == FIXED, 0), else_=func.length(turns.c.text))
         rows = self._connection.execute(
-            select(turns.c.sender, turns.c.created_ms, shown, func.length(turns.c.text))
+            select(turns.c.sender, turns.c.created_ms, shown, said)
             .where(in_lane(lane), turns.c.kind.not_in((NOTE, IMMEDIATE)))
             .order_by(turns.c.pos.desc())
             .limit(HISTORY)
