@@ -19,6 +19,7 @@ from antiphon.crash import crash_point
 from antiphon.db import Database
 from antiphon.records import chats, forgot, queue, told
 from antiphon.records.records import Records, Transactions
+from antiphon.records.retention import Horizon, prune
 from antiphon.sdk.remote_changes import (
     AdoptChat,
     BeginSession,
@@ -34,6 +35,10 @@ from antiphon.sdk.remote_changes import (
     encode,
 )
 from antiphon.sdk.remote_link import Link
+
+DAY_MS = 86_400_000
+KEEP_USAGE_MS = 40 * DAY_MS
+KEEP_REQUESTS_MS = 14 * DAY_MS
 
 T = TypeVar("T")
 
@@ -65,7 +70,13 @@ class Here:
         )
 
     async def load(self) -> None:
-        """Reads how much waits from an earlier life."""
+        """Reads how much waits from an earlier life, and lets go what is only of use to whoever
+        keeps the records."""
+        now = self._clock.now_ms()
+        horizon = Horizon(
+            usage_ms=now - KEEP_USAGE_MS, audit_ms=now, requests_ms=now - KEEP_REQUESTS_MS
+        )
+        await self.database.write(lambda connection: prune(connection, horizon))
         self._link.waiting = await self.database.read(queue.count)
 
     # --- chats ----------------------------------------------------------------------------------

@@ -143,8 +143,10 @@ class RemoteRules:
                 self.tell()
             return False
 
+        erased: list[UserId] = []
+
         def keep(connection: Connection) -> tuple[Told, Rules, int]:
-            self._write(connection, rules)
+            erased.extend(self._write(connection, rules))
             found = rows.read(connection, self._here.surface, {})
             new = Told(rules.version, rules.base, found.version)
             queue.set_mark(connection, TOLD, msgspec.json.encode(new).decode())
@@ -154,6 +156,8 @@ class RemoteRules:
         new, found, self._link.waiting = await self._here.database.write(keep)
         self._kept_at = self._confirmed_at
         self._set(new, found)
+        if erased:
+            await self._here.database.scrub()
         return True
 
     async def reread(self) -> None:
@@ -188,12 +192,12 @@ class RemoteRules:
         self._rules = msgspec.structs.replace(rules, version=version, base=self._here.base)
         self.tell()
 
-    def _write(self, connection: Connection, rules: Rules) -> None:
-        """The rows as they are there, and over them what has not been told."""
+    def _write(self, connection: Connection, rules: Rules) -> list[UserId]:
+        """The rows as they are there, and over them what has not been told; who was erased."""
         now, surface = self._clock.now_ms(), self._here.surface
         self._follow_isolation(connection, rules, now)
         told.rules(connection, surface, rules.grants, rules.settings, LIMITS)
-        self._follow_erasures(connection, rules, now)
+        erased = self._follow_erasures(connection, rules, now)
         for one in queue.first(connection, queue.EVERYTHING):
             match decode(one.change):
                 case SetSetting() as change:
@@ -201,6 +205,7 @@ class RemoteRules:
                 case SetRole() as change:
                     role = None if change.role is None else change.role.value
                     told.role(connection, surface, change.pattern, role)
+        return erased
 
     def _follow_isolation(self, connection: Connection, rules: Rules, now: int) -> None:
         """A change of isolation lets the chats that it concerns begin another session here too."""
@@ -219,13 +224,16 @@ class RemoteRules:
                     base=self._here.base,
                 )
 
-    def _follow_erasures(self, connection: Connection, rules: Rules, now: int) -> None:
-        """What is kept here of people who were erased there goes."""
+    def _follow_erasures(self, connection: Connection, rules: Rules, now: int) -> list[UserId]:
+        """What is kept here of people who were erased there goes; who that was."""
+        erased: list[UserId] = []
         known = dict(rows.read(connection, self._here.surface, {}).erased)
         for user_id, at_ms in rules.erased:
             is_new = at_ms > known.get(user_id, -1)
             if is_new and not forgot.is_ours(connection, user_id, at_ms):
                 self._erase(connection, user_id, at_ms, now)
+                erased.append(user_id)
+        return erased
 
     def _erase(self, connection: Connection, user_id: UserId, at_ms: int, now: int) -> None:
         waiting: list[tuple[queue.Queued, Change]] = [

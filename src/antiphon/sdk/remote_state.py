@@ -242,6 +242,9 @@ class RemoteState:
         if self._link.usable:
             with self._asking():
                 chat = await self._plane.find(old)
+                room = Scope("room", self._surface, old.room)
+                if chat is None and old.room != new.room and await self._plane.settings(room):
+                    chat = await self._plane.chat(old)  # what is set for the room goes with it
                 if chat is not None and await self._plane.find(new) is None:
                     await self._plane.move(chat.chat_id, new, self._chance.token())
                     await self._keep.chat(await self._plane.chat_of(chat.chat_id), None)
