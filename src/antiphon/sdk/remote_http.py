@@ -25,7 +25,7 @@ NOT_NOW = frozenset({408, 425, 429})
 """Refusals that mean: later."""
 
 WHAT_TO_DO = (
-    "Make a new one where the control plane runs (`antiphon master token create --surface NAME`), "
+    "Make a new one where the control plane runs (`antiphon master token make --surface NAME`), "
     "set [master] token (ANTIPHON_MASTER__TOKEN), and start again."
 )
 
