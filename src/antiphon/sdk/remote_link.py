@@ -61,9 +61,11 @@ class Link:
         return self._reason
 
     def check(self) -> None:
-        """Raises the reason where it is away."""
+        """Raises MasterUnreachableError or MasterRefusedError where it is away."""
+        if isinstance(self._reason, MasterRefusedError):
+            raise MasterRefusedError(self._reason.message)
         if self._reason is not None:
-            raise self._reason.with_traceback(None)
+            raise MasterUnreachableError(self._reason.message)
 
     def is_away(self) -> bool:
         """Whether it can't be asked now."""

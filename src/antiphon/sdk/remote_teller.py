@@ -88,7 +88,8 @@ class Teller:
 
     async def rest(self) -> None:
         """What was told is seen here: who asks from now on asks there, unless more waits."""
-        self._link.waiting = await self._database.read(queue.count)
+        # On the thread that changes: the counts of changes come back in their order.
+        self._link.waiting = await self._database.write(queue.count)
 
     async def _taken(self, one: Queued, change: Change) -> Keep:
         """Tells one change; what is to be written down here then."""

@@ -16,6 +16,7 @@ from antiphon.sdk.remote_http import Http
 from antiphon.sdk.remote_state import RemoteState
 from antiphon.sdk.state import State
 from antiphon.settings import General, MasterSettings
+from antiphon.telemetry import logger
 
 STATE = "state.db"
 """The file of the local state in the state folder, where no database is named."""
@@ -68,6 +69,7 @@ async def open_state(
             roles_ttl_s=master.roles_ttl_s,
         )
         work = asyncio.create_task(remote.work())
+        work.add_done_callback(_ended)
         try:
             yield remote
         finally:
@@ -76,3 +78,9 @@ async def open_state(
             await remote.close()
         if not work.cancelled():
             work.result()
+
+
+def _ended(work: asyncio.Task[None]) -> None:
+    """The work beside a state never ends by itself: that is a fault of ours, told at once."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        logger("sdk.master").error("control_plane_work_failed", exc_info=error)
