@@ -3,17 +3,21 @@ start without it waits, the doctor looks at it, and what can't be done here says
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from antiphon.adapter.matrix.doctor import database
+from antiphon.core.ids import RoomId, UserId
+from antiphon.core.model import Place
 from antiphon.settings import MasterSettings, Secret
 from antiphon.testing.control_plane import ControlPlane
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.patient import patient
 from antiphon.testing.processes import Process
+from antiphon.testing.remote_worlds import remote_state
 
 
 @pytest.fixture
@@ -94,3 +98,26 @@ async def test_the_doctor_looks_at_the_control_plane(plane: ControlPlane, tmp_pa
     assert "0 roles and 0 settings" in found[0].detail
     assert "can't be reached" in found[1].detail
     assert "does not accept our token" in found[2].detail
+
+
+async def test_a_reset_forgets_the_chats_at_the_control_plane(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    """The plan names them, though nothing is known of them here; then they are not there."""
+    async with FakeHomeserver() as server:
+        bot, ada = server.account("bot"), server.account("ada")
+        room = server.room(ada, bot)
+        process = adapter(server, plane, await plane.token(), tmp_path)
+        await process.start()
+        assert await process.stop() == 0
+        async with remote_state(tmp_path / "other", plane.url, await plane.token()) as state:
+            chat = await state.chat(Place("matrix", UserId(bot), RoomId(room)))
+            reset = ("matrix", "reset", "--mode", "local-only", "--keep-memory")
+            planned = await process.once(*reset, "--dry-run", "--json")
+            assert planned.code == 0, planned.err
+            (planned_room,) = json.loads(planned.out)["plan"]["rooms"]
+            assert planned_room["sessions"] == 1
+            done = await process.once(*reset, "--yes", "--no-backup")
+            assert done.code == 0, done.err
+            assert await state.chats("matrix", UserId(bot)) == ()
+            assert await state.is_retired(chat.session.thread_id)
