@@ -19,7 +19,6 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from antiphon.cli.app import antiphon
-from antiphon.run.pair import free_port
 from antiphon.testing.deployment import (
     DEPLOY,
     VARIABLE,
@@ -33,6 +32,7 @@ from antiphon.testing.deployment import (
     unknown_words,
 )
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.ports import kept_port
 
 ROOT = DEPLOY.parent
 UNITS = tuple(sorted((DEPLOY / "systemd").glob("*.service")))
@@ -197,7 +197,7 @@ class Started:
 
     def __init__(self, folder: Path, homeserver: FakeHomeserver):
         self.folder = folder
-        self.ports = {port: str(free_port("127.0.0.1")) for port in ("8765", "8766", "8770")}
+        self.ports = {port: str(kept_port()) for port in ("8765", "8766", "8770")}
         user = homeserver.account("bot")
         self.files = {
             "antiphon.toml": f'[matrix]\nhomeserver = "{homeserver.url}"\nuser = "{user}"\n',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -188,6 +189,36 @@ async def test_scrub_leaves_no_copy_of_what_was_deleted(tmp_path: Path) -> None:
     assert b"CANARY" not in stored()
     assert b"stays" in stored()
     await database.close()
+
+
+async def test_while_another_program_reads_it_opens_and_does_not_call_that_scrubbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deleted is still in the log then: `scrub` says so, and a start goes on."""
+    monkeypatch.setattr("antiphon.db.database.BUSY_TIMEOUT_MS", 50)
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    database = await Database.open(url, NOTES)
+    await database.write(add)
+    with sqlite3.connect(tmp_path / "new.db") as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM notes").fetchone()
+        await database.write(add)
+        with pytest.raises(DatabaseError, match="still on the disk"):
+            await database.scrub()
+        second = await Database.open(url, NOTES)
+        assert await second.read(count) == 2
+        await second.close()
+    other.close()
+    await database.scrub()
+    await database.close()
+
+
+async def test_databases_that_are_made_at_once_in_one_process(tmp_path: Path) -> None:
+    """Each gets its tables: what runs the migrations has one state for the whole process."""
+    urls = [f"sqlite:///{tmp_path / f'{number}.db'}" for number in range(6)]
+    for database in await asyncio.gather(*(Database.open(url, NOTES) for url in urls)):
+        await database.write(add)
+        await database.close()
 
 
 def test_the_names_of_the_stores_stand() -> None:

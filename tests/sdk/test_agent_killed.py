@@ -1,6 +1,5 @@
 """The surface's side of an agent that is killed in mid-answer: a real process, SIGKILL."""
 
-import socket
 from pathlib import Path
 
 from antiphon.clock import SystemChance, SystemClock
@@ -12,6 +11,7 @@ from antiphon.settings import AgentSettings, General, Secret
 from antiphon.testing.agent_run import ended
 from antiphon.testing.agent_service import TOKEN, AgentProcess
 from antiphon.testing.engine import Act, Rule, Script
+from antiphon.testing.ports import kept_port
 
 ANNA = UserId("@anna:x")
 SCRIPT = Script(
@@ -29,10 +29,7 @@ SCRIPT = Script(
 async def test_an_answer_survives_the_agents_death(tmp_path: Path) -> None:
     """Killed in the second step and started again: one answer goes on, nothing is doubled, and
     the whole step before is neither asked for again nor lost."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    env = {"ANTIPHON_AGENT__PORT": port}
+    env = {"ANTIPHON_AGENT__PORT": str(kept_port())}
     agent = await AgentProcess.start(tmp_path, SCRIPT, env)
     (tmp_path / "surface").mkdir()
     try:

@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from antiphon import telemetry
 from antiphon.db import failures, migrate, postgres, sqlite
 from antiphon.errors import DatabaseError, MissingExtraError, SettingsError
 
@@ -98,10 +99,14 @@ class Database:
         for readers, up to the busy time-out. Raises DatabaseError."""
         if self._closed:
             raise DatabaseError("The database is closed: the process is stopping.")
-        if self.is_sqlite:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(
-                self._write_threads, _translated, lambda: sqlite.scrub(self._writer)
+        if not self.is_sqlite:
+            return
+        done = await asyncio.get_running_loop().run_in_executor(
+            self._write_threads, _translated, lambda: sqlite.scrub(self._writer)
+        )
+        if not done:
+            raise DatabaseError(
+                "Another program reads the database, so that deleted text is still on the disk."
             )
 
     async def _run(
@@ -149,8 +154,9 @@ def _opened(cls: type[Database], url: URL, migrations: Path, store: str) -> Data
             writer = reader = postgres.engine(url, BUSY_TIMEOUT_MS)
             writers = postgres.WRITERS
         migrate.upgrade(writer, migrations, store=store, where=where)
-        if url.get_backend_name() == "sqlite":
-            sqlite.scrub(writer)  # what an earlier process deleted and did not live to scrub
+        # What an earlier process deleted and did not live to scrub. No reason not to start.
+        if url.get_backend_name() == "sqlite" and not sqlite.scrub(writer):
+            telemetry.logger("db").warning("scrub_waits", database=where)
     except BaseException as error:
         if writer is not None:
             writer.dispose()

@@ -8,6 +8,7 @@ fails leaves the database as it was.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,17 @@ def _adopt(found: identity.Found, migrations: Path, store: str, where: str) -> N
         raise identity.foreign(store, where)
 
 
+_alembic = threading.Lock()
+"""Its environment is one global of the process, and databases are opened on several threads."""
+
+
 def run(connection: Connection, migrations: Path, target: str | None) -> None:
     """Runs the revisions up to `target` in the running transaction."""
+    with _alembic:
+        _run(connection, migrations, target)
+
+
+def _run(connection: Connection, migrations: Path, target: str | None) -> None:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory

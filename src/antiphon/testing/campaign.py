@@ -24,13 +24,14 @@ from antiphon.testing.campaign_kinds import SCENARIOS
 from antiphon.testing.campaign_plan import EXCLUSIVE, KINDS, Plan, plan
 from antiphon.testing.campaign_result import Outcome, Result
 from antiphon.testing.campaign_trial import Trial
-from antiphon.testing.campaign_world import World, free_port, world
+from antiphon.testing.campaign_world import World, world
 from antiphon.testing.checker import Violation
 from antiphon.testing.crash_points import crash_points
 from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
 from antiphon.testing.js_install import NoJsClientError, install
 from antiphon.testing.mutants import MUTANTS
+from antiphon.testing.ports import kept_port
 
 MOST_SHOWN = 4
 """Violations of one trial that are printed; the results have all."""
@@ -70,7 +71,7 @@ async def _made(
         seed = f"{chosen.seed}:{chosen.number}"
         proxy = await stack.enter_async_context(FaultProxy(shared.synapse.url, seed=seed))
     if chosen.play == "cut_agent":
-        tcp = await stack.enter_async_context(TcpProxy(free_port()))
+        tcp = await stack.enter_async_context(TcpProxy(kept_port()))
     bot = await shared.bot()
     made = Trial(shared, chosen, folder, bot, proxy=proxy, tcp=tcp, mutant=mutant)
     stack.push_async_callback(made.end)

@@ -12,8 +12,9 @@ from contextlib import closing
 
 from antiphon.testing.campaign_process import Keeper
 from antiphon.testing.campaign_trial import TOKEN, Room, Trial
-from antiphon.testing.campaign_world import free_port, pause
+from antiphon.testing.campaign_world import pause
 from antiphon.testing.checker import Violation
+from antiphon.testing.ports import kept_port
 
 TOLD_S = 20.0
 """Longest wait, after the last answer, until the control plane knows everything."""
@@ -21,7 +22,7 @@ TOLD_S = 20.0
 
 async def master_killed(trial: Trial) -> None:
     """Questions go on over three deaths of the control plane, also in a room that is new to it."""
-    chance, port = trial.chance, free_port()
+    chance, port = trial.chance, kept_port()
     master = Keeper(
         "master",
         ("master", "serve"),

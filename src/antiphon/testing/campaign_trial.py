@@ -17,12 +17,13 @@ from antiphon.testing import checker_sealed
 from antiphon.testing.campaign_people import Person, SealedPerson
 from antiphon.testing.campaign_plan import Plan
 from antiphon.testing.campaign_process import Keeper
-from antiphon.testing.campaign_world import Bot, World, free_port, pause
+from antiphon.testing.campaign_world import Bot, World, pause
 from antiphon.testing.checker import Asked, Expected, Facts, Violation, judge
 from antiphon.testing.checker_record import read_runs
 from antiphon.testing.checker_sealed import Sealed
 from antiphon.testing.fault_proxy import FaultProxy
 from antiphon.testing.fault_proxy_tcp import TcpProxy
+from antiphon.testing.ports import kept_port
 
 TOKEN = "a-token-of-the-campaign-0123456789"  # noqa: S105 - of a test
 SETTLE_S = 30.0
@@ -70,7 +71,7 @@ class Trial:
         self.sealed_events = 0
         self.undecryptable = 0
         self.unseen_ms = 0
-        self.agent_port = tcp.upstream_port if tcp else free_port()
+        self.agent_port = tcp.upstream_port if tcp else kept_port()
         self.proxy = proxy
         self.tcp = tcp
         self.homeserver = proxy.url if proxy else world.synapse.url

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import shutil
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -129,13 +128,6 @@ async def world(folder: Path) -> AsyncIterator[World]:
         made = World(folder, synapse, model, people, stack)
         await made.prepare()
         yield made
-
-
-def free_port() -> int:
-    """A port of the loopback address that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def pause(seconds: float) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -52,7 +53,8 @@ class ControlPlane:
         self._life = asyncio.create_task(
             app.serve(self._general, settings, stop=self._stop, ready=ready.set_result)
         )
-        await asyncio.wait([ready, self._life], return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [ready, self._life]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             await self._life
         self.url = ready.result()

@@ -55,8 +55,8 @@ STANDARD: Final = Catalogue(
             name="retry",
             aliases=("again",),
             help="Asks your last question here once more.",
-            details="In a room the new answer takes the place of the old one; in a terminal it comes "
-            "below.",
+            details="In a room the new answer takes the place of the old one; in a terminal it "
+            "comes below.",
         ),
         Command(
             name="settings",
