@@ -51,6 +51,9 @@ class FakeCipher:
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         """There is nothing to tell."""
 
+    def ask_who_may_talk(self, may_talk: Callable[[str], bool]) -> None:
+        self.may_talk = may_talk
+
     def send_through(self, gate: SendGate) -> None:
         """Nothing is said."""
 

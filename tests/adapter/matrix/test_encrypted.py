@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from antiphon.core.ids import UserId
+from antiphon.core.people import Role
 from antiphon.core.scopes import Scope
 from antiphon.testing.cipher import FakeCipher, hide, shown
 from antiphon.testing.homeserver import FakeHomeserver
@@ -210,3 +211,21 @@ async def test_the_limits_of_an_encrypted_room_are_those_of_any(sealed: Sealed) 
         await until(lambda: len(sealed.said()) == 3)
     assert len(world.platform.runs) == 2
     assert sealed.plain() == []
+
+
+async def test_given_and_taken_roles_count_for_verification_too(sealed: Sealed) -> None:
+    """The cipher asks the same rules as every message: what the file says, and what was said
+    while running."""
+    world, eve = sealed.world, UserId("@eve:elsewhere.example")
+    bob, ada = UserId(world.server.account("bob")), UserId(world.ada)
+    async with world.adapter.running():
+        known = [sealed.cipher.may_talk(someone) for someone in (ada, bob, eve)]
+        assert known == [True, True, False]
+        await world.platform.set_role(eve, Role.USER, by=ada, request_id="allow")
+        await world.platform.set_role(bob, Role.BLOCKED, by=ada, request_id="block")
+        await until(
+            lambda: (
+                [sealed.cipher.may_talk(someone) for someone in (ada, bob, eve)]
+                == [True, False, True]
+            )
+        )

@@ -41,6 +41,11 @@ class Cipher(Protocol):
         `identities_changed`, how many people have another identity than before."""
         ...
 
+    def ask_who_may_talk(self, may_talk: Callable[[str], bool]) -> None:
+        """`may_talk` tells of a user's id whether this person is answered now. Nobody else is
+        verified or told anything, and before this call nobody is."""
+        ...
+
     def send_through(self, gate: SendGate) -> None:
         """What it says in rooms by itself takes its turn at this gate."""
         ...
@@ -86,6 +91,9 @@ class NoCipher:
 
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         """There is nothing to tell."""
+
+    def ask_who_may_talk(self, may_talk: Callable[[str], bool]) -> None:
+        """Nobody is told anything."""
 
     def send_through(self, gate: SendGate) -> None:
         """Nothing is said."""

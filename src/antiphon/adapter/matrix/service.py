@@ -103,6 +103,7 @@ async def serve(
         watch = SyncWatch()
         gate = SendGate(clock)
         cipher.send_through(gate)
+        cipher.ask_who_may_talk(lambda user_id: policy.access.may_talk(user_id))
         delivery = Delivery(client, journal, gate, metrics, clock, watch, cipher)
         debtor = Debtor(platform, journal, clock)
         clerk = UsageClerk(platform, journal, policy, clock)

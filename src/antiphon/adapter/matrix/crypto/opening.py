@@ -27,7 +27,6 @@ from antiphon.adapter.matrix.crypto.verify_desk import open_desk
 from antiphon.adapter.matrix.crypto.vouching import Vouching
 from antiphon.adapter.matrix.transport.client import MatrixClient
 from antiphon.clock import Clock
-from antiphon.core.access import AllowList
 from antiphon.db import database_url
 from antiphon.errors import StateError
 from antiphon.settings import MatrixSettings
@@ -91,7 +90,7 @@ async def open_cipher(
 ) -> AsyncIterator[RoomCipher]:
     """As `open_crypto`, as the adapter uses it."""
     async with open_crypto(matrix, state, client, user_id, device_id, clock) as opened:
-        machine, allows = opened.crypto.machine, AllowList(matrix.allow).allows
+        machine = opened.crypto.machine
         vouching = Vouching(machine, opened.own, client.keys)
 
         async def close_replays() -> None:
@@ -115,7 +114,7 @@ async def open_cipher(
         rooms = GatedRooms(client)
         notices = EncryptedNotices(rooms, cipher)
         verifier = Verifier(
-            opened.crypto, Mail(client.keys, rooms, clock), notices, vouching, allows, clock
+            opened.crypto, Mail(client.keys, rooms, clock), notices, vouching, cipher.allows, clock
         )
 
         async def verify() -> None:
@@ -125,7 +124,7 @@ async def open_cipher(
         cipher.verify_with(verifier, verify)
         cipher.tell_with(
             IdentityNotices(
-                machine, notices.say, allows, only_cross_signed=matrix.only_cross_signed
+                machine, notices.say, cipher.allows, only_cross_signed=matrix.only_cross_signed
             ),
             rooms,
         )

@@ -68,6 +68,7 @@ class RoomCipher:
         self._works: list[Callable[[], Awaitable[None]]] = []
         self._seen_changed: Callable[[str, str], None] = lambda user_id, room_id: None
         self._go_through: Callable[[SendGate], None] = lambda gate: None
+        self._may_talk: Callable[[str], bool] = lambda user_id: False
         self._count: Callable[[str, float], None] = lambda what, value: None
         self._unknown: set[str] = set()
         self._changed = -1  # people whose identity has changed; not counted yet
@@ -84,6 +85,13 @@ class RoomCipher:
     def on_standing(self, tell: Callable[[str, float], None]) -> None:
         self._upkeep.on_standing(tell)
         self._count = tell
+
+    def ask_who_may_talk(self, may_talk: Callable[[str], bool]) -> None:
+        self._may_talk = may_talk
+
+    def allows(self, user_id: str) -> bool:
+        """Whether this person may talk to us now (`ask_who_may_talk`)."""
+        return self._may_talk(user_id)
 
     def send_through(self, gate: SendGate) -> None:
         self._go_through(gate)
