@@ -3,12 +3,13 @@
 ARGS ?=
 RUN := VIRTUAL_ENV= scripts/uv run --quiet --no-sync
 
-.PHONY: help demo test check format docs docs-check bench crash crash-docs lock setup
+.PHONY: help demo test test-slow check format docs docs-check bench crash crash-docs lock setup
 
 help:
 	@echo "make demo    try it: a homeserver, the agent and a chat, all on this machine"
 	@echo "             (one message: make demo ARGS='--say \"What is 6 times 7?\"')"
 	@echo "make test    run the tests (some: make test ARGS='tests/core -k split')"
+	@echo "make test-slow  run those that make test leaves out; CI runs both"
 	@echo "make check   formatting, lint, types and generated pages"
 	@echo "make bench   measure against the least that any bot must do"
 	@echo "make crash   kill, cut and freeze everything and judge (SEED=1 TRIALS=50, ONLY=17,"
@@ -24,8 +25,14 @@ setup:
 demo: setup
 	@ANTIPHON_STATE_DIR="$${ANTIPHON_STATE_DIR:-$(CURDIR)/.antiphon}" $(RUN) antiphon demo $(ARGS)
 
+# More processes than cores: most of a live test is waiting for a homeserver.
+WORKERS ?= 3
+
 test: setup
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-slow: setup
+	@$(RUN) pytest -n $(WORKERS) --dist loadfile -m slow $(ARGS)
 
 check: setup
 	@$(RUN) ruff format --check .

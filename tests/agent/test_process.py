@@ -133,6 +133,7 @@ async def test_a_run_that_kills_the_agent_each_time_ends_after_three_attempts(li
     assert sum("step" in line for line in agent.journal()) == 4
 
 
+@pytest.mark.slow
 async def test_clean_stops_do_not_count_as_failed_attempts(life: Life) -> None:
     """SIGTERM leaves the run running; after five restarts it is still finished."""
     script = Script((Rule(((Act(text="a "), Act(gate="g"), Act(text="b")),)),))

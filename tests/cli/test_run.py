@@ -167,6 +167,7 @@ def test_kill_9_of_the_supervisor_ends_both(running: Running) -> None:
     until("both have ended", lambda: not running.pids())
 
 
+@pytest.mark.slow
 def test_a_second_one_on_the_same_state_refuses(running: Running) -> None:
     running.ready_line()
     second = antiphon(running.folder, "run")
@@ -190,6 +191,7 @@ def test_init_refuses_a_wrong_password_and_writes_nothing(
     assert not (tmp_path / "antiphon.toml").exists()
 
 
+@pytest.mark.slow
 def test_run_with_a_wrong_password_ends_with_one_sentence(folder: Path) -> None:
     result = antiphon(folder, "run", ANTIPHON_MATRIX__PASSWORD="wrong")
     assert result.returncode == 2

@@ -65,6 +65,7 @@ async def lives(trial: Trial, order: str = "") -> None:
     trial.adapter.restarts = False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_every_question_has_one_answer_that_can_be_read(trial: Trial) -> None:
     """Two for each point: asked of the life that dies there, and while it is dead. Everything was

@@ -91,7 +91,8 @@ async def state_of(keeper: Keeper) -> list[Any]:
                 ).decode()
             for number, thread_id in enumerate(threads):
                 text = text.replace(thread_id, f"thread {number}")
-            found.append((rows.table, text))
+            if rows.table != "counters":  # a restore moves them on, so that rules are read anew
+                found.append((rows.table, text))
     return found
 
 
@@ -107,6 +108,7 @@ def test_every_point_of_a_restore_is_killed_at() -> None:
     assert named == {point.partition("@")[0] for point in POINTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "point"),
     [("sqlite", point) for point in POINTS]

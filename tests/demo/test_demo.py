@@ -153,6 +153,7 @@ def test_ctrl_c_in_the_chat_leaves_no_process_behind(state: Path, terminal: Term
     assert_no_process(state, 2)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_starts_leaves_no_process_behind(state: Path, terminal: Terminal) -> None:
     terminal.wait_for("Starting a homeserver")
     terminal.type("\x03")
@@ -160,6 +161,7 @@ def test_ctrl_c_while_it_starts_leaves_no_process_behind(state: Path, terminal: 
     assert_no_process(state, 2)
 
 
+@pytest.mark.slow
 def test_ctrl_d_ends_it_as_well(state: Path, terminal: Terminal) -> None:
     terminal.wait_for("you> ")
     terminal.type("\x04")

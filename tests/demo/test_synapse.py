@@ -36,6 +36,7 @@ def running(synapse: Synapse) -> int:
     return synapse.pid
 
 
+@pytest.mark.slow
 async def test_a_second_start_has_the_same_port_users_and_rooms(tmp_path: Path) -> None:
     async with Synapse(tmp_path) as synapse:
         url, pid = synapse.url, running(synapse)
@@ -59,6 +60,7 @@ async def test_a_second_start_has_the_same_port_users_and_rooms(tmp_path: Path) 
     await synapse.stop()
 
 
+@pytest.mark.slow
 async def test_another_homeserver_on_the_port_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

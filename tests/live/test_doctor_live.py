@@ -106,6 +106,7 @@ async def test_where_all_is_well_it_says_so_and_changes_nothing(place: Place) ->
     assert QUESTION not in kept
 
 
+@pytest.mark.slow
 async def test_for_people_it_is_a_line_each(place: Place) -> None:
     ended = await place.pair.adapter.once("matrix", "doctor")
     lines = ended.out.splitlines()
@@ -114,6 +115,7 @@ async def test_for_people_it_is_a_line_each(place: Place) -> None:
     assert lines[-1] == "All 15 checks are ok."
 
 
+@pytest.mark.slow
 async def test_beside_a_running_adapter_it_works_and_disturbs_nothing(place: Place) -> None:
     await place.pair.adapter.start()
     ended, found = await place.doctor()
@@ -126,6 +128,7 @@ async def test_beside_a_running_adapter_it_works_and_disturbs_nothing(place: Pla
     assert await place.pair.adapter.stop() == 0
 
 
+@pytest.mark.slow
 async def test_an_agent_that_is_away_or_refuses_the_token_is_one_failure(place: Place) -> None:
     place.pair.adapter.set(ANTIPHON_AGENT__TOKEN="wrong-token-hush")
     ended, found = await place.doctor()
@@ -140,6 +143,7 @@ async def test_an_agent_that_is_away_or_refuses_the_token_is_one_failure(place: 
     await place.pair.agent.start()
 
 
+@pytest.mark.slow
 async def test_a_revoked_login_is_one_failure_and_none_is_made(place: Place) -> None:
     async with MatrixClient(place.pair.adapter._env["ANTIPHON_MATRIX__HOMESERVER"]) as client:
         client.use_token(Secret(place.login["access_token"]))
@@ -162,6 +166,7 @@ async def test_a_damaged_database_is_one_failure(place: Place) -> None:
         file.write_bytes(whole)
 
 
+@pytest.mark.slow
 async def test_a_homeserver_that_was_stopped_and_default_limits(tmp_path: Path) -> None:
     """Measured without a trace: twice the budget is used up, and no event is in the room."""
     async with AsyncExitStack() as stack:

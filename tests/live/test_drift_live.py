@@ -67,6 +67,7 @@ async def test_an_upgraded_room_is_followed_with_its_memory(house: House) -> Non
     assert await remembers(house, ada, new)
 
 
+@pytest.mark.slow
 async def test_a_room_that_claims_to_follow_ours_gets_no_memory(house: House) -> None:
     """Nobody in our room has said that it was replaced."""
     _, room = await told(house)
@@ -76,6 +77,7 @@ async def test_a_room_that_claims_to_follow_ours_gets_no_memory(house: House) ->
     assert not await remembers(house, bob, theirs)
 
 
+@pytest.mark.slow
 async def test_a_tombstone_that_names_a_strangers_room_moves_no_memory(house: House) -> None:
     """The named room does not say that it follows ours."""
     ada, room = await told(house)
@@ -86,6 +88,7 @@ async def test_a_tombstone_that_names_a_strangers_room_moves_no_memory(house: Ho
     assert not await remembers(house, bob, theirs)
 
 
+@pytest.mark.slow
 async def test_an_upgrade_by_somebody_not_allowed_is_not_followed(house: House) -> None:
     """Eve may change the room's state, but not decide for the bot."""
     ada, room = await told(house)
@@ -121,6 +124,7 @@ async def test_an_answer_redacted_in_mid_stream_ends_there(house: House) -> None
     assert [m.redacted for m in mine] == [False, True, False]
 
 
+@pytest.mark.slow
 async def test_what_is_said_while_it_is_out_is_not_answered_after_it_is_back(
     house: House,
 ) -> None:

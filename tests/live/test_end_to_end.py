@@ -103,6 +103,7 @@ async def test_stop_ends_the_models_own_request(house: House) -> None:
     assert house.model.requests[0].disconnected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["disconnect@3", "malformed@3", "500", "401"])
 async def test_a_failing_model_becomes_one_sentence_and_the_chat_goes_on(
     house: House, fault: str
@@ -119,6 +120,7 @@ async def test_a_failing_model_becomes_one_sentence_and_the_chat_goes_on(
     await ada.until(room, lambda shown: any("END:Q-2" in b for b in house.answers(shown)))
 
 
+@pytest.mark.slow
 async def test_a_second_adapter_on_the_same_state_refuses(house: House) -> None:
     pair = await house.open()
     second = Pair(
@@ -136,12 +138,14 @@ async def test_a_second_adapter_on_the_same_state_refuses(house: House) -> None:
     await second.stop()
 
 
+@pytest.mark.slow
 async def test_sigterm_stops_both_cleanly(house: House) -> None:
     pair = await house.open()
     assert await pair.adapter.stop() == 0
     assert await pair.agent.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_revoked_token_ends_the_adapter_with_a_clear_error(house: House) -> None:
     pair = await house.open()
     token = (house.folder / "state" / "matrix-login.json").read_text().split('"access_token":"')[1]

@@ -100,6 +100,7 @@ async def test_a_dry_run_says_it_and_changes_nothing(place: Place) -> None:
     assert (await place.report("--dry-run"))["invites"] == []
 
 
+@pytest.mark.slow
 async def test_it_refuses_while_an_adapter_runs_and_a_dry_run_does_not(place: Place) -> None:
     await place.pair.adapter.start()
     refused = await place.reconcile()
@@ -113,6 +114,7 @@ async def test_it_refuses_while_an_adapter_runs_and_a_dry_run_does_not(place: Pl
     assert await place.pair.adapter.stop() == 0
 
 
+@pytest.mark.slow
 async def test_without_an_agent_it_says_what_waits(place: Place) -> None:
     await place.report()
     await place.ada.say(place.room, "hello")
@@ -126,6 +128,7 @@ async def test_without_an_agent_it_says_what_waits(place: Place) -> None:
     assert len(await place.answers()) == 1
 
 
+@pytest.mark.slow
 async def test_a_lost_login_is_made_anew_on_the_same_device(place: Place) -> None:
     """So the homeserver still knows the transaction ids of what was sent."""
     device = (await place.report())["device_id"]
@@ -136,6 +139,7 @@ async def test_a_lost_login_is_made_anew_on_the_same_device(place: Place) -> Non
     assert await place.devices() == devices
 
 
+@pytest.mark.slow
 async def test_another_device_is_a_warning_and_another_user_is_refused(place: Place) -> None:
     await place.report()
     token = place.bot.client._http.token
@@ -159,6 +163,7 @@ async def test_another_device_is_a_warning_and_another_user_is_refused(place: Pl
         assert f"belongs to {place.bot.user_id}" in refused.said
 
 
+@pytest.mark.slow
 async def test_a_revoked_token_and_a_homeserver_that_is_away_are_errors(place: Place) -> None:
     await place.report()
     login = json.loads((place.pair.state / "matrix-login.json").read_text())

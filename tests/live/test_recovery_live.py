@@ -76,6 +76,7 @@ async def home(synapse: Synapse, tmp_path: Path) -> AsyncIterator[Home]:
         yield Home(house, ada, room)
 
 
+@pytest.mark.slow
 async def test_who_trusts_only_signed_devices_can_talk_to_it(home: Home) -> None:
     """Both ways: its device gets the keys, and what it says is shown, with no warning of an
     unsigned device."""
@@ -158,6 +159,7 @@ async def test_on_another_machine_with_the_recovery_key_it_reads_what_was_said_b
         await there.stop()
 
 
+@pytest.mark.slow
 async def test_another_client_of_the_account_takes_the_recovery_key(home: Home) -> None:
     """It trusts the backup, reads the history, and is signed by the identity."""
     await home.ada.say(home.room, "Q-1 please")
@@ -178,6 +180,7 @@ async def test_another_client_of_the_account_takes_the_recovery_key(home: Home) 
         assert mine[other.device_id].signed_by_owner
 
 
+@pytest.mark.slow
 async def test_a_key_is_made_once_and_only_on_a_terminal(home: Home) -> None:
     adapter = home.house.pair.adapter
     running = await adapter.on_terminal("matrix", "recovery-key")

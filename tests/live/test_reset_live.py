@@ -62,6 +62,7 @@ def threads(house: House) -> list[str]:
         return [row[0] for row in connection.execute("SELECT thread_id FROM threads")]
 
 
+@pytest.mark.slow
 async def test_after_a_local_reset_it_answers_what_comes_and_remembers_nothing(
     house: House,
 ) -> None:
@@ -112,6 +113,7 @@ async def test_after_a_server_reset_it_is_nowhere_and_can_be_invited_anew(house:
     await house.answered(ada, room, "END:Q-none", UNKNOWN)
 
 
+@pytest.mark.slow
 async def test_a_reset_while_a_turn_runs_cancels_it_once_and_sends_nothing_more(
     house: House,
 ) -> None:
@@ -139,6 +141,7 @@ async def test_a_reset_while_a_turn_runs_cancels_it_once_and_sends_nothing_more(
     assert len(house.model.requests) == 3
 
 
+@pytest.mark.slow
 async def test_an_adapter_that_is_started_meanwhile_waits_for_the_reset(house: House) -> None:
     """As a supervisor does with one that was stopped: it goes on after the reset by itself."""
     ada, room = await told(house)
@@ -177,6 +180,7 @@ async def test_one_room_alone(house: House) -> None:
     assert len(await house.answered(ada, other, "END:Q-none", "END:Q-2", KNOWN)) == 3
 
 
+@pytest.mark.slow
 async def test_without_a_homeserver_it_forgets_what_was_said_until_the_first_contact(
     house: House,
 ) -> None:
@@ -198,6 +202,7 @@ async def test_without_a_homeserver_it_forgets_what_was_said_until_the_first_con
     assert len(await house.answered(ada, room, "END:Q-none", UNKNOWN)) == 2
 
 
+@pytest.mark.slow
 async def test_what_a_reset_took_away_its_backup_brings_back(house: House) -> None:
     """The conversation goes on with its memory, and nothing is said twice."""
     ada, room = await told(house)
@@ -216,6 +221,7 @@ async def test_what_a_reset_took_away_its_backup_brings_back(house: House) -> No
     assert len(await house.answered(ada, room, "END:Q-none", UNKNOWN, KNOWN)) == 3
 
 
+@pytest.mark.slow
 async def test_memory_can_stay_for_inspection_and_never_returns(house: House) -> None:
     ada, room = await told(house)
     kept = threads(house)
@@ -228,6 +234,7 @@ async def test_memory_can_stay_for_inspection_and_never_returns(house: House) ->
     await house.answered(ada, room, "END:Q-none", UNKNOWN)
 
 
+@pytest.mark.slow
 async def test_an_agent_that_is_away_is_told_later(house: House) -> None:
     ada, room = await told(house)
     await house.pair.adapter.stop()
@@ -244,6 +251,7 @@ async def test_an_agent_that_is_away_is_told_later(house: House) -> None:
     assert len(threads(house)) == 1
 
 
+@pytest.mark.slow
 async def test_with_the_device_the_next_start_is_a_new_one(house: House) -> None:
     ada, room = await told(house)
     await house.pair.adapter.stop()
@@ -257,6 +265,7 @@ async def test_with_the_device_the_next_start_is_a_new_one(house: House) -> None
     assert len(await house.answered(ada, room, "END:Q-none", UNKNOWN)) == 2
 
 
+@pytest.mark.slow
 async def test_a_dry_run_changes_nothing_while_the_adapter_runs(house: House) -> None:
     ada, room = await told(house)
     devices = await house.bot.client._http.ask("devices", "GET", "/_matrix/client/v3/devices")

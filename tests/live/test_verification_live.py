@@ -99,6 +99,7 @@ async def test_a_person_verifies_the_bot(verifying: VerifyingHouse, in_room: boo
     assert len([b for b in await verifying.bodies() if "END:" in b]) == 2  # of two questions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_room", [False, True], ids=["to-device", "in a room"])
 async def test_a_mismatch_ends_it(verifying: VerifyingHouse, in_room: bool) -> None:
     asked = await verifying.ask(in_room=in_room)
@@ -114,6 +115,7 @@ async def test_a_mismatch_ends_it(verifying: VerifyingHouse, in_room: bool) -> N
     assert not device.verified
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_room", [False, True], ids=["to-device", "in a room"])
 async def test_a_killed_bot_ends_what_was_open(verifying: VerifyingHouse, in_room: bool) -> None:
     """What it can't go on with it cancels once it is back, and answers as ever."""
@@ -156,6 +158,7 @@ async def test_the_bot_verifies_a_person(verifying: VerifyingHouse, in_room: boo
     await verifying.answers("Q-1")
 
 
+@pytest.mark.slow
 async def test_in_a_room_without_encryption_nothing_is_said_of_it(
     verifying: VerifyingHouse,
 ) -> None:

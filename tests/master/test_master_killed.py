@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from antiphon.clock import SystemClock
 from antiphon.crash import VARIABLE
@@ -74,6 +75,7 @@ async def test_killed_before_its_commits_nothing_is_lost_or_doubled(tmp_path: Pa
     await written_and_repeated(tmp_path, "", "master.before_commit")
 
 
+@pytest.mark.slow
 async def test_killed_after_its_commits_nothing_is_lost_or_doubled(
     tmp_path: Path, store_url: str
 ) -> None:

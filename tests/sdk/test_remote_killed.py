@@ -47,10 +47,10 @@ async def life(
     ("at_first", "at_return"),
     [
         ("remote.queued", ""),
-        ("remote.queued@4", ""),
+        pytest.param("remote.queued@4", "", marks=pytest.mark.slow),
         ("remote.queued@6", "remote.told"),
         ("", "remote.told@3"),
-        ("", "remote.told@5"),
+        pytest.param("", "remote.told@5", marks=pytest.mark.slow),
     ],
 )
 async def test_all_arrives_once_and_in_order(

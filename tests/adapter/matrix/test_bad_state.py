@@ -139,6 +139,7 @@ async def test_another_accounts_state_is_refused_before_anybody_is_logged_in(bot
     assert (bot.state / "matrix-login.json").read_bytes() == login
 
 
+@pytest.mark.slow
 async def test_a_locked_journal_is_refused(bot: Bot) -> None:
     """After the busy time-out."""
     await bot.life()
@@ -169,6 +170,7 @@ async def test_a_full_disk_is_refused(bot_on_disk: Bot, disk: SmallDisk) -> None
     await bot_on_disk.life()
 
 
+@pytest.mark.slow
 async def test_a_disk_that_fills_up_ends_it_and_nothing_is_lost_or_doubled(
     bot_on_disk: Bot, disk: SmallDisk
 ) -> None:
@@ -195,6 +197,7 @@ async def test_a_disk_that_fills_up_ends_it_and_nothing_is_lost_or_doubled(
     assert await bot.pair.agent.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_journal_that_is_locked_later_ends_it_and_nothing_is_lost(bot: Bot) -> None:
     await bot.pair.start_agent()
     bot.process.set(ANTIPHON_AGENT__URL=bot.pair.agent.url)

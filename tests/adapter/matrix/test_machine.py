@@ -82,6 +82,7 @@ def mutant(request: pytest.FixtureRequest) -> Iterator[str]:
         setattr(owner, name, value)
 
 
+@pytest.mark.slow
 def test_a_fault_put_in_on_purpose_is_found(mutant: str) -> None:
     """Each of the campaign's mutants but those of encryption, which the machine has none of, within
     a few hundred examples."""
