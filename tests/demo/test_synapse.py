@@ -102,8 +102,10 @@ async def test_it_dies_with_its_parent_and_the_folder_is_free_again(
     tmp_path: Path, with_signal: signal.Signals
 ) -> None:
     program = (
-        "import asyncio, pathlib, sys\n"
+        "import asyncio, pathlib, signal, sys\n"
         "from antiphon.demo.synapse import Synapse\n"
+        # A job in a shell's background is started with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "async def main():\n"
         "    async with Synapse(pathlib.Path(sys.argv[1])) as synapse:\n"
         "        print(synapse.pid, flush=True)\n"
