@@ -226,7 +226,7 @@ async def test_status_has_the_facts_of_this_adapter(world: World) -> None:
     (shown,) = world.shown()
     assert "Homeserver: last heard of " in shown
     assert "Rooms: 1, 0 of them encrypted, which I can't read." in shown
-    assert "Turns: 1 waiting, 0 with the agent; 0 sends and 0 debts not confirmed." in shown
+    assert "Turns: 0 waiting, 0 with the agent; 0 sends and 0 debts not confirmed." in shown
 
 
 async def test_export_comes_as_text_in_parts(world: World) -> None:

@@ -38,7 +38,8 @@ class Standing:
         age = in_words(max(0, self._clock.now_ms() - round(last * 1000))) if last else None
         unreadable = "" if self._cipher.enabled else ", which I can't read"
         newest = "the newest" if self._policy.fresh else "perhaps not the newest"
-        waiting = f"Turns: {left.queued} waiting, {left.running} with the agent"
+        others = max(0, left.queued - 1)  # the command that asks is a turn too
+        waiting = f"Turns: {others} waiting, {left.running} with the agent"
         return (
             f"Homeserver: last heard of {age} ago." if age else "Homeserver: not heard of yet.",
             f"Rooms: {joined}, {encrypted} of them encrypted{unreadable}.",
