@@ -272,6 +272,28 @@ async def test_tokens_of_a_day_end_it_for_a_room(world: World) -> None:
     assert world.shown()[1].startswith("This room has used up this room's 100 tokens of today.")
 
 
+async def test_who_is_forgotten_has_not_got_the_day_s_tokens_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept about them goes; the limit of this day stays used up while the adapter runs."""
+    monkeypatch.setattr("antiphon.adapter.matrix.rules_watch.TOKENS_EVERY_S", 0.0)
+    ada = UserId(world.ada)
+    await change(world, "tokens_per_day", 100, Scope("user", "matrix", ada))
+    world.platform.reply("much", Outcome("success", usage=Usage(60, 60, 1.0)))
+    async with world.adapter.running():
+        world.ask("one")
+        await world.answered(1)
+        world.ask("two")
+        await world.answered(2)
+        world.ask("!forget-me yes")
+        await world.answered(3)
+        world.ask("three")
+        world.ask("!help")
+        await world.answered(4)
+    assert (await world.platform.usage(since_ms=0, user_id=ada)).tokens == 0
+    assert questions(world) == ["one"]
+
+
 # --- usage ----------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,7 @@ class Policy:
         """Of rooms: aliases that the homeserver resolves to them."""
         self._now = _Snapshot(Access(), Known(Rules(""), 0), fresh=False)
         self._tokens: dict[tuple[UserId | None, RoomId | None], tuple[int, int]] = {}
+        self._counted: dict[tuple[UserId | None, RoomId | None], int] = {}
 
     def apply(self, known: Known, *, fresh: bool) -> None:
         """These are the rules now. `fresh`: they are known to be the newest."""
@@ -136,11 +137,14 @@ class Policy:
     def count_tokens(
         self, now_ms: int, tokens: int, *, by: UserId | None = None, room: RoomId | None = None
     ) -> None:
-        """So many tokens were used today."""
+        """So many tokens were used today. Never fewer than were counted before: a person who is
+        erased at their own wish has used up what they have used up, for this day."""
         today = day_start_ms(now_ms)
         if any(day != today for day, _ in self._tokens.values()):
-            self._tokens = {}
-        self._tokens[by, room] = (today, tokens)
+            self._tokens, self._counted = {}, {}
+        most = max(tokens, self._counted.get((by, room), 0))
+        self._counted[by, room] = most
+        self._tokens[by, room] = (today, most)
 
     def used(self, entry: UsageEntry) -> None:
         """This was used too: what is counted already grows by it until it is counted anew."""
