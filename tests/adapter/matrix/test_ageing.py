@@ -18,15 +18,17 @@ from antiphon.clock import SystemClock
 from antiphon.core.ids import UserId
 from antiphon.testing.clock import FakeClock
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import kept_by
 from antiphon.testing.world import World, until
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(kept: str, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path)
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(kept, made.platform, tmp_path):
+            yield made
 
 
 class Later(FakeClock):

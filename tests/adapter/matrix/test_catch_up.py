@@ -12,17 +12,19 @@ import pytest
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.homeserver_keys import MOST_MESSAGES
+from antiphon.testing.remote_worlds import kept_by
 from antiphon.testing.world import World
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(kept: str, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path / "state")
         made.state.mkdir()
         made.room = server.room(made.ada, made.bot)
-        await made.adapter.reconcile()
-        yield made
+        async with kept_by(kept, made.platform, tmp_path):
+            await made.adapter.reconcile()
+            yield made
 
 
 async def catch_ups(world: World) -> int:

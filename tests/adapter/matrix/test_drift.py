@@ -17,16 +17,18 @@ from antiphon.adapter.matrix.journal.taking import Taker
 from antiphon.adapter.matrix.transport.events import Event
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import kept_by
 from antiphon.testing.world import World, until
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(kept: str, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path / "state")
         made.state.mkdir()
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(kept, made.platform, tmp_path):
+            yield made
 
 
 def readable(world: World) -> list[dict[str, Any]]:

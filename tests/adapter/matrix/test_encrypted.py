@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from antiphon.core.people import Role
 from antiphon.core.scopes import Scope
 from antiphon.testing.cipher import FakeCipher, hide, shown
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import kept_by
 from antiphon.testing.world import World, until
 
 ENCRYPTION = {"algorithm": "m.megolm.v1.aes-sha2"}
@@ -85,12 +87,13 @@ class Sealed:
 
 
 @pytest.fixture
-async def sealed(homeserver: FakeHomeserver, tmp_path: Path) -> Sealed:
+async def sealed(kept: str, homeserver: FakeHomeserver, tmp_path: Path) -> AsyncIterator[Sealed]:
     world = World(homeserver, tmp_path)
     world.room = homeserver.room(world.ada, world.bot)
-    async with world.adapter.running():
-        pass  # known, so that what is said from now on is answered
-    return Sealed(world)
+    async with kept_by(kept, world.platform, tmp_path):
+        async with world.adapter.running():
+            pass  # known, so that what is said from now on is answered
+        yield Sealed(world)
 
 
 async def test_a_sealed_question_gets_a_sealed_answer(sealed: Sealed) -> None:

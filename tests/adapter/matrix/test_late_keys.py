@@ -3,6 +3,7 @@ clear end after a week, over restarts too. The clock is the test's."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from antiphon.adapter.matrix.late_keys import (
 from antiphon.testing.cipher import FakeCipher, hide, shown
 from antiphon.testing.clock import FakeClock
 from antiphon.testing.homeserver import FakeHomeserver
+from antiphon.testing.remote_worlds import kept_by
 from antiphon.testing.world import World, until
 
 ENCRYPTION = {"algorithm": "m.megolm.v1.aes-sha2"}
@@ -72,13 +74,14 @@ class Late:
 
 
 @pytest.fixture
-async def late(homeserver: FakeHomeserver, tmp_path: Path) -> Late:
+async def late(kept: str, homeserver: FakeHomeserver, tmp_path: Path) -> AsyncIterator[Late]:
     world = World(homeserver, tmp_path)
     world.room = homeserver.room(world.ada, world.bot)
-    async with world.adapter.running():
-        pass  # known, so that what is said from now on is answered
-    homeserver.event(world.room, "m.room.encryption", world.ada, ENCRYPTION, state_key="")
-    return Late(world)
+    async with kept_by(kept, world.platform, tmp_path):
+        async with world.adapter.running():
+            pass  # known, so that what is said from now on is answered
+        homeserver.event(world.room, "m.room.encryption", world.ada, ENCRYPTION, state_key="")
+        yield Late(world)
 
 
 async def test_one_note_after_a_minute_and_no_second(late: Late) -> None:

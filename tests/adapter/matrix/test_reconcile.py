@@ -21,16 +21,18 @@ from antiphon.settings import AgentSettings, General, MatrixSettings, Secret
 from antiphon.testing import homeserver_faults as faults
 from antiphon.testing.homeserver import FakeHomeserver
 from antiphon.testing.platform import FakePlatform
+from antiphon.testing.remote_worlds import kept_by
 from antiphon.testing.world import World
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(kept: str, tmp_path: Path) -> AsyncIterator[World]:
     async with FakeHomeserver() as server:
         made = World(server, tmp_path / "state")
         made.state.mkdir()
         made.room = server.room(made.ada, made.bot)
-        yield made
+        async with kept_by(kept, made.platform, tmp_path):
+            yield made
 
 
 def json(report: Report) -> Any:
