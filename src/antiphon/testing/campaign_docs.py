@@ -31,7 +31,8 @@ def points_table(points: Sequence[Point], killed: dict[str, int] | None = None) 
     for point in points:
         where = ", ".join(f"`{module}`" for module in point.modules)
         count = sum(
-            (killed or {}).get(f"{process}:{point.name}", 0) for process in ("adapter", "agent")
+            (killed or {}).get(f"{process}:{point.name}", 0)
+            for process in ("adapter", "agent", "master")
         )
         lines.append(f"| `{point.name}` | {where} | {count if killed is not None else '-'} |")
     return "\n".join(lines)
