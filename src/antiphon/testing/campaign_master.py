@@ -39,6 +39,7 @@ async def master_killed(trial: Trial) -> None:
         ),
         mutant=trial.mutant,
     )
+    trial.more_keepers.append(master)
     trial.more |= {
         "ANTIPHON_MASTER__URL": f"http://127.0.0.1:{port}",
         "ANTIPHON_MASTER__TOKEN": TOKEN,

@@ -77,6 +77,7 @@ class Trial:
         self.homeserver = proxy.url if proxy else world.synapse.url
         self.mutant = mutant
         self.more: dict[str, str] = {}
+        self.more_keepers: list[Keeper] = []
         """Settings of adapters that are made from now on."""
         self.agent = self.make_agent()
         self.adapter = self.make_adapter("adapter", self.plan.orders("adapter"))
@@ -132,6 +133,11 @@ class Trial:
             "ANTIPHON_LOG_FORMAT": "json",
             "ANTIPHON_AGENT__TOKEN": TOKEN,
         }
+
+    @property
+    def keepers(self) -> tuple[Keeper, ...]:
+        """The processes that crash orders were given to."""
+        return (self.adapter, self.agent, *self.more_keepers)
 
     @property
     def faults(self) -> dict[str, int]:
