@@ -30,7 +30,7 @@ class Limits(msgspec.Struct, frozen=True):
     ask_s: float = 3.0
     poll_s: float = 25.0
     backoff_s: float = 0.2
-    backoff_max_s: float = 15.0
+    backoff_max_s: float = 5.0
     refused_s: float = 30.0
     known_s: float = 5.0
 

@@ -52,8 +52,10 @@ async def master_killed(trial: Trial) -> None:
     trial.adapter = trial.make_adapter("adapter", tuple(orders))
     await master.start()
     try:
+        await master.ready()
         await trial.start()
         await trial.open_rooms()
+        await trial.adapter.ready()
         for death in range(3):
             await trial.ask_each(1)
             await pause(chance.uniform(0.0, 1.5))
@@ -65,7 +67,8 @@ async def master_killed(trial: Trial) -> None:
             await pause(chance.uniform(0.0, 2.0))
             await master.end()
             await master.start()
-            await pause(chance.uniform(0.0, 1.5))
+            await master.ready()
+            await pause(chance.uniform(0.0, 5.0))  # sometimes found again, sometimes not
         await trial.finish()
         await _told(trial)
     finally:

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from antiphon.adapter.matrix.rules_watch import TRUSTED_FOR_S
+from antiphon.adapter.matrix.journal.journal import Journal
+from antiphon.adapter.matrix.policy import Policy
+from antiphon.adapter.matrix.rules_watch import TRUSTED_FOR_S, RulesWatch
+from antiphon.clock import SystemClock
 from antiphon.core.ids import UserId
 from antiphon.core.people import Role
+from antiphon.core.roles import Access
 from antiphon.core.rules import Rules
 from antiphon.core.scopes import Scope
 from antiphon.errors import MasterRefusedError, MasterUnreachableError
@@ -80,6 +85,29 @@ async def test_before_the_rules_are_known_nothing_is_heard(world: World) -> None
         world.ask("hi")
         await world.answered(1)
     assert questions(world) == ["hi"]
+
+
+async def test_a_first_start_goes_on_soon_after_the_control_plane_is_there(world: World) -> None:
+    """However long it was away: nothing can be done meanwhile, so the waits stay short."""
+    away = AwayPlatform(world)
+    waits: list[float] = []
+    away.error = MasterUnreachableError("The control plane does not answer.")
+
+    class Counting(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 12:
+                away.error = None
+
+    journal = await Journal.open(f"sqlite:///{world.state / 'rules.db'}", UserId(world.bot), "DEV")
+    policy = Policy(Access(), "bot")
+    names: Any = None
+    with structlog.testing.capture_logs() as logs:
+        await RulesWatch(world.platform, journal, policy, Counting(), names).begin()
+    await journal.close()
+    assert policy.fresh
+    assert max(waits) == waits[-1] == 2.0
+    assert [line["event"] for line in logs].count("rules_unknown") == 3
 
 
 async def test_a_wrong_token_of_the_control_plane_ends_a_first_start(world: World) -> None:

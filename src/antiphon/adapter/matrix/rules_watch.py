@@ -24,6 +24,9 @@ from antiphon.sdk.interface import Platform
 from antiphon.telemetry import logger
 
 LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_AT_START_S = 2.0
+"""Of a start that can't do anything without the rules: it goes on soon after whoever knows them is
+there again."""
 LOOK_EVERY_S = 1.0
 """How old the snapshot may be when something is journalled."""
 TOKENS_EVERY_S = 10.0
@@ -65,7 +68,7 @@ class RulesWatch:
         """Applies the newest rules, or those that the journal has kept where nobody can be asked;
         waits where nothing was ever told. Raises MasterRefusedError in that case, since nothing
         will ever be told by a wrong token."""
-        kept, pause = await self._journal.read(ruling.kept), 0.5
+        kept, pause, said = await self._journal.read(ruling.kept), 0.5, 0.0
         while True:
             try:
                 await self._apply(await self._platform.rules())
@@ -76,9 +79,11 @@ class RulesWatch:
                     return
                 if isinstance(error, MasterRefusedError):
                     raise
-                self._log.warning("rules_unknown", error=error.message, again_in_s=pause)
+                if pause != said:  # the same again is no news
+                    self._log.warning("rules_unknown", error=error.message, again_in_s=pause)
+                    said = pause
                 await self._clock.sleep(pause)
-                pause = min(LONGEST_PAUSE_S, pause * 2)
+                pause = min(LONGEST_PAUSE_AT_START_S, pause * 2)
             else:
                 return
 
