@@ -25,8 +25,8 @@ setup:
 demo: setup
 	@ANTIPHON_STATE_DIR="$${ANTIPHON_STATE_DIR:-$(CURDIR)/.antiphon}" $(RUN) antiphon demo $(ARGS)
 
-# More processes than cores: most of a live test is waiting for a homeserver.
-WORKERS ?= 3
+# How many run at once. More than there are cores is hardly faster, and trips over time-outs.
+WORKERS ?= 2
 
 test: setup
 	@$(RUN) pytest -n $(WORKERS) --dist loadfile $(ARGS)

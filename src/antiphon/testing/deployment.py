@@ -185,10 +185,9 @@ def parses(root: click.Group, words: Sequence[str]) -> None:
 
 
 def substituted(text: str, replacements: Mapping[str, str]) -> str:
-    """The text with each key replaced by its value."""
-    for key, value in replacements.items():
-        text = text.replace(key, value)
-    return text
+    """The text with each key replaced by its value; what was put in is not looked at again."""
+    keys = "|".join(map(re.escape, sorted(replacements, key=len, reverse=True)))
+    return re.sub(keys, lambda found: replacements[found[0]], text)
 
 
 def pages(root: Path) -> list[Path]:

@@ -39,7 +39,7 @@ KINDS = ("fake", "fake-agent", "agent", "remote")
 
 ANNA = UserId("@anna:x")
 PLACE = Place("matrix", UserId("@bot:x"), RoomId("!room:x"))
-LIMITS = Limits(connect_s=1, verb_s=0.3, backoff_s=0.02, backoff_max_s=0.1, refused_s=0.1)
+LIMITS = Limits(connect_s=2, verb_s=1.5, backoff_s=0.02, backoff_max_s=0.1, refused_s=0.1)
 
 
 class World:

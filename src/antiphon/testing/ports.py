@@ -14,12 +14,9 @@ import secrets
 import socket
 import tempfile
 from pathlib import Path
-from typing import IO
 
 FIRST, LAST = 20_000, 32_000
 """Below what Linux gives by itself (`net.ipv4.ip_local_port_range`: from 32768)."""
-
-_held: list[IO[bytes]] = []
 
 
 def kept_port() -> int:
@@ -28,13 +25,13 @@ def kept_port() -> int:
     folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         port = FIRST + secrets.randbelow(LAST - FIRST)
-        file = (folder / str(port)).open("wb")
+        # Left open: the lock is held for as long as this process lives.
+        lock = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
         except OSError:
-            file.close()
+            os.close(lock)
             continue
-        _held.append(file)
         return port
