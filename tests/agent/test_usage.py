@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from antiphon.agent import tokens
 from antiphon.testing.agent_service import (
     AgentProcess,
@@ -145,6 +147,7 @@ async def test_attempts_that_were_killed_are_counted(tmp_path: Path) -> None:
         await agent.kill()
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_given_up_says_what_its_attempts_used(tmp_path: Path) -> None:
     """After three crashes."""
     script = Script((Rule(((Act(words=20, pause_ms=10), Act(kill=True)),)),))

@@ -45,6 +45,7 @@ def adapter(server: FakeHomeserver, plane: ControlPlane, token: str, folder: Pat
     )
 
 
+@pytest.mark.slow
 async def test_a_token_that_is_not_accepted_ends_a_start_with_what_to_do(
     plane: ControlPlane, tmp_path: Path
 ) -> None:

@@ -301,6 +301,7 @@ async def test_a_withdrawn_run_stays_ended(world: World) -> None:
     assert world.begun() == 1
 
 
+@pytest.mark.slow
 async def test_an_unreachable_agent_raises_and_check_says_so(world: World) -> None:
     """Every call that needs the agent; `check` never raises; chats work on."""
     run = await a_run(world)

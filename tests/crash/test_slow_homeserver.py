@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from antiphon.demo.synapse import Synapse
 from antiphon.testing.fault_proxy import FaultProxy, Rule
 from antiphon.testing.homeserver_faults import Fault
@@ -15,6 +17,7 @@ from antiphon.testing.processes import Pair
 SLOW_S = 2.0
 
 
+@pytest.mark.slow
 async def test_first_words_and_finals_come_and_edits_are_shed(
     tmp_path: Path, synapse: Synapse
 ) -> None:

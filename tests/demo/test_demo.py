@@ -176,6 +176,7 @@ def test_kill_9_leaves_no_process_behind(state: Path, terminal: Terminal) -> Non
     assert_no_process(state, 20)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_none_ends_it_with_a_sentence(state: Path) -> None:
     result = demo(state, "--model", "nonsense", "--say", "Hello")
     assert result.returncode == 2

@@ -19,6 +19,7 @@ async def house(synapse: Synapse, tmp_path: Path) -> AsyncIterator[House]:
         yield House(synapse, stack, tmp_path)
 
 
+@pytest.mark.slow
 async def test_each_person_in_a_room_is_remembered_alone(house: House, synapse: Synapse) -> None:
     """The room's moderator sets it by command; a restart keeps it; who did not say a name has
     none, though it stands in the room."""

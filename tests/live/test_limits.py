@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from antiphon.demo.synapse import Synapse
 from antiphon.settings import MatrixSettings
 from antiphon.testing.adapter import AdapterUnderTest
@@ -19,6 +21,7 @@ def ending_with(text: str) -> Callable[[tuple[Shown, ...]], bool]:
     return lambda shown: shown[-1].body == text
 
 
+@pytest.mark.slow
 async def test_default_limits_shed_edits_and_lose_no_final(
     synapse_limited: Synapse, tmp_path: Path
 ) -> None:

@@ -7,6 +7,8 @@ import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from antiphon.demo.synapse import Synapse
 from antiphon.testing.house import House
 from antiphon.testing.processes import Pair
@@ -16,6 +18,7 @@ def device(state: Path) -> str:
     return str(json.loads((state / "matrix-login.json").read_text())["device_id"])
 
 
+@pytest.mark.slow
 async def test_from_a_copy_of_its_state_it_goes_on_with_its_memory_and_device(
     synapse: Synapse, tmp_path: Path
 ) -> None:

@@ -51,7 +51,9 @@ class Provision:
         return dict(json.loads(ended.out))
 
 
-@pytest.mark.parametrize("means", ["admin-token", "shared-secret"])
+@pytest.mark.parametrize(
+    "means", ["admin-token", pytest.param("shared-secret", marks=pytest.mark.slow)]
+)
 async def test_made_once_logged_in_with_and_started_with(
     synapse_limited: Synapse, flags: dict[str, tuple[str, str]], tmp_path: Path, means: str
 ) -> None:

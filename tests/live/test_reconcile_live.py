@@ -79,6 +79,7 @@ async def test_what_came_while_nothing_ran_is_done_once(place: Place) -> None:
     assert said.out.splitlines()[-1] == "Nothing to do: all is as it should be."
 
 
+@pytest.mark.slow
 async def test_a_dry_run_says_it_and_changes_nothing(place: Place) -> None:
     """Nor does a stale answer from the homeserver's cache hide what is new."""
     refused = await place.reconcile("--dry-run")

@@ -103,6 +103,7 @@ async def test_the_identity_is_the_same_after_a_kill_and_a_restart(home: Home) -
     assert not seen.needs_approval
 
 
+@pytest.mark.slow
 async def test_on_another_machine_with_the_recovery_key_it_reads_what_was_said_before(
     home: Home, tmp_path: Path
 ) -> None:

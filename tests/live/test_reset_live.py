@@ -161,6 +161,7 @@ async def test_an_adapter_that_is_started_meanwhile_waits_for_the_reset(house: H
     await house.answered(ada, room, "END:Q-none", KNOWN)
 
 
+@pytest.mark.slow
 async def test_one_room_alone(house: House) -> None:
     """Its memory is gone; the other room's is not, nor what waits there."""
     ada, room = await told(house)
@@ -280,6 +281,7 @@ async def test_a_dry_run_changes_nothing_while_the_adapter_runs(house: House) ->
     await house.answered(ada, room, "END:Q-none", KNOWN)
 
 
+@pytest.mark.slow
 async def test_it_refuses_without_a_terminal_and_without_yes(house: House) -> None:
     await told(house)
     await house.pair.adapter.stop()

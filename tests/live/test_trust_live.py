@@ -147,6 +147,7 @@ async def test_a_changed_identity_is_not_listened_to_until_it_is_verified(
         assert of.logged("identity_change_told") == 1
 
 
+@pytest.mark.slow
 async def test_where_all_devices_count_a_changed_identity_is_said_once_and_answered(
     trusting: Callable,  # type: ignore[type-arg]
 ) -> None:

@@ -19,6 +19,7 @@ WRITES, PEOPLE = 10_000, 500
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 async def test_ten_thousand_settings_at_once_lose_none(tmp_path: Path) -> None:
     """The last value of each person stands; a chat is looked up at any time meanwhile."""
     state = await LocalState.open(

@@ -49,7 +49,7 @@ async def life(
         ("remote.queued", ""),
         pytest.param("remote.queued@4", "", marks=pytest.mark.slow),
         ("remote.queued@6", "remote.told"),
-        ("", "remote.told@3"),
+        pytest.param("", "remote.told@3", marks=pytest.mark.slow),
         pytest.param("", "remote.told@5", marks=pytest.mark.slow),
     ],
 )

@@ -112,6 +112,7 @@ async def test_a_damaged_journal_is_refused_and_left_as_it_is(
     assert bot.journal.read_bytes() == before
 
 
+@pytest.mark.slow
 async def test_another_stores_database_in_its_place_is_refused(bot: Bot) -> None:
     await bot.life()
     other = Path(bot.journal.parent.parent / "other.db")
@@ -122,6 +123,7 @@ async def test_another_stores_database_in_its_place_is_refused(bot: Bot) -> None
     assert bot.journal.read_bytes() == before
 
 
+@pytest.mark.slow
 async def test_a_newer_schema_is_refused(bot: Bot) -> None:
     await bot.life()
     with sqlite3.connect(bot.journal) as database:
@@ -160,6 +162,7 @@ async def test_a_state_folder_that_takes_no_writes_is_refused(
     await bot_on_disk.life()
 
 
+@pytest.mark.slow
 async def test_a_full_disk_is_refused(bot_on_disk: Bot, disk: SmallDisk) -> None:
     await bot_on_disk.life()
     disk.fill()

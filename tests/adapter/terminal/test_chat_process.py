@@ -137,6 +137,7 @@ def test_wrong_usage_and_settings_are_one_sentence(
     assert said.err.count("\n") == 1, said.err
 
 
+@pytest.mark.slow
 async def test_an_agent_that_is_away_is_said_and_nothing_is_kept(tmp_path: Path) -> None:
     async with FakeAgent() as agent:
         gone = to(agent)
