@@ -115,6 +115,8 @@ export const commands = {
             throw new Error("The recovery key is not the one of the account's secret storage.");
         }
         session.recoveryKey = key;
+        // Asked anew: keys taken before the account's public ones are known are not imported.
+        await session.until(() => crypto.userHasCrossSigningKeys());
         await crypto.bootstrapCrossSigning({ authUploadDeviceSigningKeys: uploader(session) });
         if ((await crypto.getKeyBackupInfo()) === null) return { total: 0, imported: 0 };
         await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
