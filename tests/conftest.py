@@ -41,9 +41,7 @@ def own_logs() -> Iterator[None]:
     structlog.configure(**before)
     structlog.contextvars.clear_contextvars()
     root.setLevel(level)
-    for handler in root.handlers[:]:
-        if handler not in handlers:
-            root.removeHandler(handler)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

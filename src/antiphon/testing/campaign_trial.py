@@ -77,8 +77,9 @@ class Trial:
         self.homeserver = proxy.url if proxy else world.synapse.url
         self.mutant = mutant
         self.more: dict[str, str] = {}
-        self.more_keepers: list[Keeper] = []
         """Settings of adapters that are made from now on."""
+        self.more_keepers: list[Keeper] = []
+        """Other processes that crash orders were given to."""
         self.agent = self.make_agent()
         self.adapter = self.make_adapter("adapter", self.plan.orders("adapter"))
 
